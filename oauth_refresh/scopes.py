@@ -1,0 +1,68 @@
+"""Which scopes does a request get? Scopes are sorted tuples of names without duplicates."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable
+
+from .errors import InvalidScope
+
+TOLERATED = frozenset({"offline_access", "openid", "profile", "email"})
+"""OpenID Connect libraries ask for these by habit. Ignored, unless the application has a scope so named."""
+
+_NAMES = re.compile(r"[\x20\x21\x23-\x5b\x5d-\x7e]*")
+
+
+def parse_scope(text: str) -> tuple[str, ...]:
+    """The scopes of a `scope` parameter (RFC 6749 section 3.3), empty for an empty text.
+
+    Raises InvalidScope for a character outside of printable ASCII, a quote or a backslash.
+    """
+    if _NAMES.fullmatch(text) is None:
+        raise InvalidScope("scope contains a character that is not allowed")
+    return tuple(sorted({name for name in text.split(" ") if name}))
+
+
+def grantable(
+    requested: Collection[str] | None,
+    known: Collection[str],
+    default: Collection[str],
+    allowed_for_client: Collection[str] | None,
+) -> tuple[str, ...]:
+    """What an authorization request may be granted, by the user's leave.
+
+    `known` are the application's scopes; `allowed_for_client` those that the client was registered with,
+    None or empty for a client registered without any: it may ask for all. Of what was requested, names
+    that are unknown or not for this client are left out; raises InvalidScope if nothing remains. A request
+    without scopes, or with tolerated ones only, gets `default`, as far as it is for this client.
+    """
+    open_to_client = set(known).intersection(allowed_for_client) if allowed_for_client else set(known)
+    wanted = set(requested or ())
+    meant = wanted - (TOLERATED - set(known))
+    if not meant:
+        return _some_of(set(default), open_to_client, "scope is required: the default is not for this client")
+    return _some_of(meant, open_to_client, "none of the requested scopes is available to this client")
+
+
+def narrow(requested: Collection[str] | None, granted: Collection[str]) -> tuple[str, ...]:
+    """The scopes of a token under a grant that has `granted` (RFC 6749 section 6).
+
+    None, empty, or tolerated names only: all of them. Raises InvalidScope if more is requested.
+    """
+    meant = set(requested or ()) - (TOLERATED - set(granted))
+    if not meant.issubset(granted):
+        raise InvalidScope("scope goes beyond what was granted")
+    return tuple(sorted(meant or set(granted)))
+
+
+def join(scopes: Iterable[str]) -> str:
+    """The text of a `scope` parameter: sorted, each name once."""
+    return " ".join(sorted(set(scopes)))
+
+
+def _some_of(wanted: set[str], available: set[str], otherwise: str) -> tuple[str, ...]:
+    """Raises InvalidScope with the text `otherwise` if something is wanted and nothing of it available."""
+    found = wanted & available
+    if wanted and not found:
+        raise InvalidScope(otherwise)
+    return tuple(sorted(found))

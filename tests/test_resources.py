@@ -1,0 +1,247 @@
+"""Which resources a token is good for."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oauth_refresh.errors import InvalidTarget
+from oauth_refresh.resources import (
+    MAX_LENGTH,
+    covers,
+    known_resources,
+    narrow,
+    parse_resource,
+    resource_url,
+    select,
+)
+
+BASE = "https://as.example"
+API = "https://as.example/api"
+HEALTH = "https://as.example/api/health"
+MCP = "https://as.example/mcp"
+KNOWN = known_resources(BASE, ("/api", "/api/health", "/mcp"))
+
+
+@pytest.mark.requirement("RES-02")
+@pytest.mark.parametrize(
+    "text",
+    [
+        BASE,
+        "https://as.example/",
+        "https://as.example:8443/a%20b?c=d",
+        "HTTPS://AS.EXAMPLE",
+        "http://[::1]:8000",
+        "urn:example:resource",
+        BASE + "/" + "a" * (MAX_LENGTH - len(BASE) - 1),
+    ],
+)
+def test_an_absolute_uri_is_taken_as_it_is(text):
+    assert parse_resource(text) == text
+
+
+@pytest.mark.requirement("RES-02")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "#x",
+        BASE + "#",
+        BASE + "/mcp#f",
+        "/mcp",
+        "//as.example/mcp",
+        "as.example",
+        "https:",
+        "1https://as.example",
+        " https://as.example",
+        "https://as.example\n",
+        "https://as.example/a b",
+        "https://as.example\\mcp",
+        "https://\u0430s.example",
+        "https://as.example/%zz",
+        BASE + "/" + "a" * (MAX_LENGTH - len(BASE)),
+    ],
+)
+def test_anything_else_is_an_invalid_target(text):
+    with pytest.raises(InvalidTarget, match="absolute URI without a fragment"):
+        parse_resource(text)
+    with pytest.raises(InvalidTarget, match="absolute URI without a fragment"):
+        select([BASE, text], KNOWN)
+    assert select([BASE], KNOWN) == (BASE,)
+
+
+@pytest.mark.parametrize(
+    ("base", "prefix", "url"),
+    [
+        (BASE, "/mcp", MCP),
+        (BASE, "/", BASE),
+        ("https://as.example/", "/", "https://as.example/"),
+        ("https://as.example/", "/mcp", MCP),
+        ("https://as.example/app", "/mcp", "https://as.example/app/mcp"),
+        ("http://[::1]:8000", "/mcp", "http://[::1]:8000/mcp"),
+        (BASE, "/caf\u00e9 1", "https://as.example/caf%C3%A9%201"),
+        (BASE, "/~u/a@b,c=d:e", "https://as.example/~u/a@b,c=d:e"),
+    ],
+)
+def test_a_protected_prefix_has_a_url(base, prefix, url):
+    assert resource_url(base, prefix) == url
+    assert parse_resource(url) == url
+
+
+def test_the_base_comes_first_and_every_resource_once():
+    assert KNOWN == (BASE, API, HEALTH, MCP)
+    assert known_resources(BASE, ()) == (BASE,)
+    assert known_resources(BASE, ("/", "/mcp")) == (BASE, MCP)
+
+
+SELECTED = [
+    ("none", [], (BASE,)),
+    ("the base", [BASE], (BASE,)),
+    ("a prefix", [MCP], (MCP,)),
+    ("several, sorted, once", [MCP, API, MCP], (API, MCP)),
+    ("a slash after the host", ["https://as.example/"], (BASE,)),
+    ("both spellings", [BASE, "https://as.example/"], (BASE,)),
+    ("upper-case host", ["https://AS.Example/mcp"], (MCP,)),
+    ("upper-case scheme and slash", ["HTTPS://AS.EXAMPLE/"], (BASE,)),
+    ("default port", ["https://as.example:443/mcp"], (MCP,)),
+    ("default port and slash", ["https://as.example:443/"], (BASE,)),
+]
+
+
+@pytest.mark.requirement("RES-01")
+@pytest.mark.requirement("RES-04")
+@pytest.mark.requirement("RES-05")
+@pytest.mark.requirement("RES-06")
+@pytest.mark.requirement("Q-09")
+@pytest.mark.parametrize(
+    ("requested", "audience"), [row[1:] for row in SELECTED], ids=[row[0] for row in SELECTED]
+)
+def test_a_request_selects_resources_by_their_canonical_strings(requested, audience):
+    assert select(requested, KNOWN) == audience
+
+
+@pytest.mark.requirement("RES-03")
+@pytest.mark.requirement("RES-05")
+@pytest.mark.requirement("RES-12")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://other.example",
+        "https://as.example.evil.example",
+        "https://as.example@evil.example",
+        "https://user@as.example",
+        "http://as.example",
+        "https://as.example:8443",
+        "https://as.example:80",
+        "https://as.example:0443",
+        "https://as.example:",
+        "https://as.example//",
+        "https://as.example/mcp/",
+        "https://as.example/mcp/tools",
+        "https://as.example/mcpx",
+        "https://as.example/MCP",
+        "https://as.example/%6dcp",
+        "https://as.example/x/../mcp",
+        "https://as.example/mcp?",
+        "https://as.example?",
+        "https://as.example/nothing",
+        "urn:example:resource",
+    ],
+)
+def test_what_is_not_a_known_resource_is_an_invalid_target(text):
+    with pytest.raises(InvalidTarget) as refusal:
+        select([text], KNOWN)
+    assert text not in str(refusal.value)
+    with pytest.raises(InvalidTarget):
+        select([MCP, text], KNOWN)
+    assert select([MCP], KNOWN) == (MCP,)
+
+
+@pytest.mark.requirement("RES-05")
+def test_a_base_is_echoed_with_the_slash_and_the_port_that_it_was_configured_with():
+    known = known_resources("https://as.example:443/", ("/mcp",))
+    assert select([], known) == ("https://as.example:443/",)
+    assert select([BASE], known) == ("https://as.example:443/",)
+    assert select([MCP], known) == ("https://as.example:443/mcp",)
+
+
+def test_port_80_is_the_default_of_http_only():
+    known = known_resources("http://localhost", ())
+    assert select(["http://LOCALHOST:80/"], known) == ("http://localhost",)
+    with pytest.raises(InvalidTarget):
+        select(["http://localhost:443/"], known)
+
+
+NARROWED = [
+    ("nothing requested", [], (API, MCP), (API, MCP)),
+    ("one of two", [MCP], (API, MCP), (MCP,)),
+    ("all", [MCP, API], (API, MCP), (API, MCP)),
+    ("an equivalent spelling", ["HTTPS://AS.EXAMPLE/"], (BASE,), (BASE,)),
+    ("a prefix below the base", [MCP], (BASE,), (MCP,)),
+    ("a prefix below a prefix", [HEALTH], (API,), (HEALTH,)),
+    (
+        "what was granted but is known no longer",
+        ["https://as.example/old"],
+        ("https://as.example/old",),
+        None,
+    ),
+]
+
+
+@pytest.mark.requirement("RES-07")
+@pytest.mark.parametrize(
+    ("requested", "granted", "audience"), [row[1:] for row in NARROWED], ids=[row[0] for row in NARROWED]
+)
+def test_a_token_may_be_for_less_than_its_grant(requested, granted, audience):
+    assert narrow(requested, granted, KNOWN) == (granted if audience is None else audience)
+
+
+@pytest.mark.requirement("RES-07")
+@pytest.mark.parametrize(
+    ("requested", "granted"),
+    [
+        ([API], (MCP,)),
+        ([BASE], (MCP,)),
+        ([API], (HEALTH,)),
+        ([MCP, API], (MCP,)),
+        (["https://as.example/mcp/tools"], (MCP,)),
+        (["https://other.example"], (BASE,)),
+        ([MCP + "#f"], (MCP,)),
+    ],
+)
+def test_a_token_is_never_for_more_than_its_grant(requested, granted):
+    with pytest.raises(InvalidTarget):
+        narrow(requested, granted, KNOWN)
+    assert narrow([], granted, KNOWN) == granted
+
+
+@pytest.mark.parametrize(
+    ("audience", "resource", "expected"),
+    [
+        (BASE, BASE, True),
+        (BASE, MCP, True),
+        ("https://as.example/", MCP, True),
+        (API, HEALTH, True),
+        (MCP, BASE, False),
+        (MCP, "https://as.example/mcpx", False),
+        (BASE, "https://as.example.evil.example/mcp", False),
+        (BASE, "https://as.example:8443/mcp", False),
+    ],
+)
+def test_a_token_is_good_below_its_audience_by_whole_segments(audience, resource, expected):
+    assert covers(audience, resource) is expected
+
+
+resources = st.lists(st.sampled_from(KNOWN), unique=True)
+
+
+@given(resources, resources.filter(bool))
+def test_every_narrowed_audience_lies_under_the_grant(requested, granted):
+    try:
+        audience = narrow(requested, granted, KNOWN)
+    except InvalidTarget:
+        assert any(not any(covers(one, resource) for one in granted) for resource in requested)
+        return
+    assert all(any(covers(one, resource) for one in granted) for resource in audience)
+    assert audience == tuple(sorted(set(requested or granted)))
