@@ -1,0 +1,295 @@
+"""The registry in a SQLite file: many threads and processes of one host. The default.
+
+Layout, chosen for at most 650 bytes per record of 450 bytes with two index terms, and for a rotation that
+writes one page:
+
+- `record` is a rowid table, so that new records fill pages from end to end; clustered by its random keys
+  it would leave a fifth of every page empty.
+- `named` says which records have an index term. It keeps 8 bytes of a keyed hash in place of the term;
+  the key is random and stays in the file, so nobody can choose terms that collide, and `find` may name a
+  record too many once in 2**64 (callers read each record that is named).
+- `record.terms` repeats a record's hashes, in order: that a swap brings the same terms is found by the one
+  UPDATE itself, which then leaves `named` alone.
+- `record.day` is the day of `expires_at`, and indexed in its place: the time changes with every rotation,
+  the day seldom.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from functools import partial
+from hashlib import blake2b
+from typing import Any
+
+from oauth_refresh.backends import split_url
+from oauth_refresh.backends.base import Backend, Entry
+from oauth_refresh.backends.sqlite_file import Link, SQLiteFile
+from oauth_refresh.errors import ConfigurationError, RegistryError
+
+logger = logging.getLogger("oauth_refresh")
+
+APPLICATION_ID = 0x4F415546
+SCHEMA_VERSION = 1
+SYNCHRONOUS = ("normal", "full", "extra")
+TIMEOUT_MAX = 600.0
+
+_DAY_SECONDS = 86400.0
+_HASH_BYTES = 8
+_PAGE_BYTES = 8192  # at SQLite's own 4096 a record some bytes larger would take a seventh of a page
+_KEYS_AT_ONCE = 500
+_DEAD_AT_ONCE = 200
+
+_SCHEMA = (
+    "CREATE TABLE setting (name TEXT NOT NULL PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID",
+    (
+        "CREATE TABLE record (id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, expires_at REAL, day INTEGER,"
+        " terms BLOB NOT NULL, body BLOB NOT NULL)"
+    ),
+    "CREATE INDEX record_day ON record (day) WHERE day IS NOT NULL",
+    (
+        "CREATE TABLE named (term BLOB NOT NULL, record INTEGER NOT NULL, PRIMARY KEY (term, record))"
+        " WITHOUT ROWID"
+    ),
+    "INSERT INTO setting (name, value) VALUES ('hash key', randomblob(16))",
+    f"PRAGMA application_id = {APPLICATION_ID}",
+    f"PRAGMA user_version = {SCHEMA_VERSION}",
+)
+_GET = "SELECT body FROM record WHERE key = ?"
+_READ = "SELECT id, terms FROM record WHERE key = ? AND body = ?"
+_ROTATE = "UPDATE record SET body = ?, expires_at = ? WHERE key = ? AND body = ? AND terms = ? AND +day IS ?"
+_REPLACE = "UPDATE record SET body = ?, expires_at = ?, terms = ?, day = ? WHERE id = ?"
+_CREATE = (
+    "INSERT INTO record (key, body, expires_at, terms, day) VALUES (?, ?, ?, ?, ?)"
+    " ON CONFLICT (key) DO NOTHING"
+)
+_DELETE = "DELETE FROM record WHERE id = ?"
+_NAME = "INSERT INTO named (term, record) VALUES (?, ?)"
+_UNNAME = "DELETE FROM named WHERE term = ? AND record = ?"
+_FIND = (
+    "SELECT named.record, record.key FROM named JOIN record ON record.id = named.record"
+    " WHERE named.term = ? AND named.record > ? ORDER BY named.record LIMIT ?"
+)
+_KEYS = "SELECT key FROM record WHERE key >= ? ORDER BY key LIMIT ?"
+_DEAD = (
+    "SELECT day, id, terms FROM record INDEXED BY record_day"
+    " WHERE day <= ? AND (day, id) > (?, ?) AND expires_at <= ? ORDER BY day, id LIMIT ?"
+)
+
+_State = tuple[bytes, "float | None", bytes, "int | None"]
+"""Of one record: body, expires_at, hashes of its terms, day."""
+
+
+class SQLiteBackend:
+    """Records in the SQLite file at `path`, in WAL mode. The version of an entry is its body.
+
+    `synchronous` is SQLite's setting of that name ("full": a swap that returned True outlives a power
+    failure; "normal": it outlives the process, a power failure may undo the last ones). `timeout` is how
+    many seconds a call waits for other threads, and then again for other processes, before it raises.
+
+    The file is created at the first call, with mode 0600. A file that is deleted, emptied or replaced while
+    in use is noticed by every swap, and by reads within a second; a new file is then opened, a missing one
+    is an error and never silently begun anew.
+    """
+
+    shared = True
+    beside: str | None
+
+    def __init__(self, path: str, *, synchronous: str = "full", timeout: float = 5.0) -> None:
+        self.beside = os.path.abspath(path)
+        self._file = SQLiteFile(self.beside, timeout, partial(_prepare, synchronous))
+
+    def get(self, key: bytes) -> Entry | None:
+        # The hot path: `reading` and `patiently` only where the plain way fails.
+        file = self._file
+        link = file.take()
+        try:
+            row = link.execute(_GET, (key,)).fetchone()
+        except sqlite3.Error:
+            link.close()
+            row = self._get_again(key)
+        else:
+            file.idle.append(link)
+        if row is None:
+            return None
+        body = row[0]
+        return tuple.__new__(Entry, (body, body))
+
+    def swap(
+        self,
+        key: bytes,
+        old: Entry | None,
+        body: bytes | None,
+        expires_at: float | None = None,
+        index: Iterable[bytes] = (),
+    ) -> bool:
+        if old is None and body is None:
+            raise ValueError("old and body are both None")
+        terms = frozenset(index)
+        with self._file.writing() as link:
+            if body is None:
+                return old is not None and self._delete(link, key, old.version)
+            day = None if expires_at is None else int(expires_at // _DAY_SECONDS)
+            state = (body, expires_at, _hashes(link, terms), day)
+            if old is None:
+                return self._create(link, key, state)
+            return self._replace(link, key, old.version, state)
+
+    def find(self, term: bytes) -> Iterator[bytes]:
+        last = 0
+        while True:
+            with self._file.reading() as link:
+                rows = self._file.patiently(link, _FIND, (_hashes(link, [term]), last, _KEYS_AT_ONCE))
+            yield from (key for _, key in rows)
+            if len(rows) < _KEYS_AT_ONCE:
+                return
+            last = rows[-1][0]
+
+    def keys(self, prefix: bytes = b"") -> Iterator[bytes]:
+        start = prefix
+        while True:
+            with self._file.reading() as link:
+                rows = self._file.patiently(link, _KEYS, (start, _KEYS_AT_ONCE))
+            for (key,) in rows:
+                if not key.startswith(prefix):
+                    return
+                yield key
+            if len(rows) < _KEYS_AT_ONCE:
+                return
+            start = rows[-1][0] + b"\0"
+
+    def purge(self, now: float) -> int:
+        removed, last = 0, (-1, 0)
+        while True:
+            with self._file.writing() as link, self._file.transaction(link):
+                rows = link.execute(_DEAD, (int(now // _DAY_SECONDS), *last, now, _DEAD_AT_ONCE)).fetchall()
+                for _, record, terms in rows:
+                    link.execute(_DELETE, (record,))
+                    _name(link, record, terms, b"")
+            removed += len(rows)
+            if len(rows) < _DEAD_AT_ONCE:
+                return removed
+            last = rows[-1][:2]
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _get_again(self, key: bytes) -> Any:
+        with self._file.reading() as link:
+            return next(iter(self._file.patiently(link, _GET, (key,))), None)
+
+    def _create(self, link: Link, key: bytes, state: _State) -> bool:
+        with self._file.transaction(link):
+            if link.execute(_CREATE, (key, *state)).rowcount != 1:
+                return False
+            _name(link, link.cursor.lastrowid or 0, b"", state[2])
+        return True
+
+    def _replace(self, link: Link, key: bytes, old: bytes, state: _State) -> bool:
+        body, expires_at, terms, day = state
+        self._file.patiently(link, _ROTATE, (body, expires_at, key, old, terms, day))
+        if link.cursor.rowcount == 1:
+            return True
+        with self._file.transaction(link):
+            row = link.execute(_READ, (key, old)).fetchone()
+            if row is None:
+                return False
+            link.execute(_REPLACE, (*state, row[0]))
+            _name(link, row[0], row[1], terms)
+        return True
+
+    def _delete(self, link: Link, key: bytes, old: bytes) -> bool:
+        with self._file.transaction(link):
+            row = link.execute(_READ, (key, old)).fetchone()
+            if row is None:
+                return False
+            link.execute(_DELETE, (row[0],))
+            _name(link, row[0], row[1], b"")
+        return True
+
+
+def open_url(url: str, *, base_dir: str | None = None) -> Backend:
+    """Options: `synchronous` (normal, full, extra) and `timeout` (seconds, at most 600)."""
+    place, options = split_url(url, ("synchronous", "timeout"))
+    synchronous, timeout = options.get("synchronous", "full").lower(), _seconds(options.get("timeout", "5"))
+    problems = []
+    if place.startswith("//") and not place.startswith("///"):
+        problems.append("two slashes are ambiguous; write sqlite:relative.db or sqlite:///absolute/path.db")
+    if place.strip("/") in ("", ":memory:"):
+        problems.append("sqlite: needs the path of a file; a registry in memory is memory:")
+    if synchronous not in SYNCHRONOUS:
+        problems.append(f"synchronous={synchronous}: allowed are {', '.join(SYNCHRONOUS)}")
+    if timeout is None:
+        problems.append(f"timeout={options['timeout']}: allowed are 0 to {TIMEOUT_MAX:.0f} seconds")
+    if problems or timeout is None:
+        raise ConfigurationError(f"OAUTH_REGISTRY: {problem}" for problem in problems)
+    if place.startswith("//"):
+        place = "/" + place.lstrip("/")
+    path = os.path.abspath(os.path.join(base_dir or "", place))
+    logger.info("registry: SQLite file %s", path)
+    return SQLiteBackend(path, synchronous=synchronous, timeout=timeout)
+
+
+def _prepare(synchronous: str, file: SQLiteFile, link: Link) -> None:
+    # The tables are asked for first: they and the application id are committed together.
+    empty = not file.patiently(link, "SELECT 1 FROM sqlite_master LIMIT 1")
+    application_id = _pragma(file, link, "application_id")
+    if empty and application_id == 0:
+        _create_schema(file, link)
+    elif application_id != APPLICATION_ID:
+        raise RegistryError(f"registry {file.path}: this is a database of something else; set another path")
+    version = _pragma(file, link, "user_version")
+    if version > SCHEMA_VERSION:
+        raise RegistryError(
+            f"registry {file.path}: its format {version} is newer than this release's ({SCHEMA_VERSION}); "
+            "install the release that wrote it, or a later one"
+        )
+    _use_wal(file, link)
+    link.execute(f"PRAGMA synchronous = {synchronous}")
+    link.hash_key = file.patiently(link, "SELECT value FROM setting WHERE name = 'hash key'")[0][0]
+
+
+def _create_schema(file: SQLiteFile, link: Link) -> None:
+    link.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
+    _use_wal(file, link)
+    with file.transaction(link):
+        if _pragma(file, link, "application_id") == 0:
+            for statement in _SCHEMA:
+                link.execute(statement)
+
+
+def _use_wal(file: SQLiteFile, link: Link) -> None:
+    if _pragma(file, link, "journal_mode = WAL") != "wal":
+        raise RegistryError(f"registry {file.path}: no write-ahead log works here; keep it on a local disk")
+
+
+def _pragma(file: SQLiteFile, link: Link, pragma: str) -> Any:
+    return file.patiently(link, f"PRAGMA {pragma}")[0][0]
+
+
+def _name(link: Link, record: int, before: bytes, after: bytes) -> None:
+    """Bring `named` from the hashes `before` to those `after`."""
+    old, new = _split(before), _split(after)
+    for term in old - new:
+        link.execute(_UNNAME, (term, record))
+    for term in new - old:
+        link.execute(_NAME, (term, record))
+
+
+def _hashes(link: Link, terms: Iterable[bytes]) -> bytes:
+    key = link.hash_key
+    return b"".join(sorted(blake2b(term, digest_size=_HASH_BYTES, key=key).digest() for term in terms))
+
+
+def _split(hashes: bytes) -> frozenset[bytes]:
+    return frozenset(hashes[at : at + _HASH_BYTES] for at in range(0, len(hashes), _HASH_BYTES))
+
+
+def _seconds(text: str) -> float | None:
+    try:
+        seconds = float(text)
+    except ValueError:
+        return None
+    return seconds if 0 <= seconds <= TIMEOUT_MAX else None

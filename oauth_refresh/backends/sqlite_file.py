@@ -1,0 +1,308 @@
+"""How a SQLite file is opened, shared by threads, processes and forks, and given up when it is in trouble.
+
+It knows connections and locks, and nothing of what is in the file: `sqlite` does.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from random import uniform
+from threading import Lock, RLock
+from time import monotonic, sleep
+from typing import Any, NamedTuple
+from weakref import WeakSet
+
+from oauth_refresh.errors import RegistryError
+
+logger = logging.getLogger("oauth_refresh")
+
+_TRUST_SECONDS = 1.0
+_FORK_PATIENCE = 5.0
+
+# By SQLite's own message, because sqlite3 of Python 3.10 tells no error code.
+_MODES = "check owner and mode of the file, its -wal and -shm, and its folder, which must all be writable"
+_ADVICE = (
+    (
+        "is locked",
+        "a lock was held for too long; look for a backup, an open sqlite3 shell, a disk that hangs",
+    ),
+    ("locking protocol", "its locks do not work; keep it on a local disk, not on a network file system"),
+    ("readonly", f"{_MODES}, and whether the disk is mounted read-only"),
+    ("malformed", "it is damaged; stop the server and restore a backup, or try the .recover of sqlite3"),
+    ("not a database", "it is damaged or of another kind; restore a backup, or set another path"),
+    ("is full", "make room on the disk, then it goes on by itself"),
+    ("disk I/O", "see the system's log, quotas and limits of file size; a last change may be lost or stored"),
+    ("unable to open", _MODES),
+    ("denied", _MODES),
+)
+
+
+class _Found(NamedTuple):
+    """A file, whatever its name, and its size in bytes."""
+
+    device: int
+    inode: int
+    size: int
+
+    @property
+    def is_empty(self) -> bool:
+        return self.size <= 1  # SQLite takes a single byte for the trace of a bug elsewhere, and begins anew
+
+    def is_same(self, other: _Found | None) -> bool:
+        return other is not None and self[:2] == other[:2]
+
+
+def _look(path: str) -> _Found | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return _Found(found.st_dev, found.st_ino, found.st_size)
+
+
+class Link:
+    """One connection, used by one thread at a time and only in the process that opened it."""
+
+    def __init__(self, path: str, file: _Found | None) -> None:
+        # mode=rw: SQLite must not begin an empty database where a file has just been deleted.
+        self.connection = sqlite3.connect(
+            Path(path).as_uri() + "?mode=rw",
+            uri=True,
+            timeout=0,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        self.cursor = self.connection.cursor()
+        self.execute = self.cursor.execute
+        self.file = file
+        self.read_only = False
+        self.trusted_until = 0.0
+        self.hash_key = b""
+        self.pid = os.getpid()
+        self.open = True
+
+    def close(self) -> None:
+        if self.open and self.pid == os.getpid():
+            self.open = False
+            self.connection.close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "open"):
+            self.close()
+
+
+class SQLiteFile:
+    """The file at `path` and this process's connections to it, as many as threads used it at once.
+
+    `prepare` is called with each new link, and may wait through `patiently`. Every method raises
+    `RegistryError` in place of SQLite's errors, and lets go of the connection that had the trouble, so the
+    next call starts afresh and succeeds once the cause is gone.
+    """
+
+    def __init__(self, path: str, timeout: float, prepare: Callable[[SQLiteFile, Link], None]) -> None:
+        self.path = path
+        self.idle: list[Link] = []
+        self._timeout = timeout
+        self._prepare = prepare
+        self._links: WeakSet[Link] = WeakSet()
+        self._writer = Lock()
+        self._last: tuple[_Found | None, _Found | None] | None = None
+        _files.add(self)
+
+    @contextmanager
+    def reading(self) -> Iterator[Link]:
+        """A link. The file may have been replaced up to a second ago without being noticed."""
+        with self._lent(self.take()) as link:
+            yield link
+
+    @contextmanager
+    def writing(self) -> Iterator[Link]:
+        """A link to the file that `path` leads to now; one thread of this process at a time."""
+        # SQLite would let each of the threads sleep and try in turn; here they queue.
+        if not self._writer.acquire(timeout=self._timeout):
+            raise self.trouble(sqlite3.OperationalError("database is locked by other threads"))
+        try:
+            with self._lent(self.take(trust=False)) as link:
+                yield link
+        finally:
+            self._writer.release()
+
+    @contextmanager
+    def transaction(self, link: Link) -> Iterator[None]:
+        """All or nothing. An exception ends it, because it ends the connection."""
+        self.patiently(link, "BEGIN IMMEDIATE")
+        yield
+        try:
+            link.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise RegistryError(
+                f"{self.trouble(error)} (whether the change was stored is unknown)"
+            ) from error
+
+    def patiently(self, link: Link, statement: str, values: Sequence[object] = ()) -> list[Any]:
+        """All rows of a statement that begins a transaction, tried again while another process has the lock.
+
+        It counts its naps and asks no clock, so that it also ends where tests have stopped the clock.
+        """
+        waited, nap = 0.0, 0.0005
+        while True:
+            try:
+                return link.execute(statement, values).fetchall()
+            except sqlite3.OperationalError as error:
+                if waited >= self._timeout or not _is_busy(error):
+                    raise
+            pause = min(uniform(nap / 2, nap), self._timeout - waited)  # noqa: S311 - a nap is no secret
+            sleep(pause)
+            waited += pause
+            nap = min(nap * 1.5, 0.02)
+
+    def take(self, *, trust: bool = True) -> Link:
+        """A link for the caller alone, who appends it to `idle` afterwards, or closes it after trouble."""
+        while True:
+            try:
+                link = self.idle.pop()
+            except IndexError:
+                return self._connect()
+            if trust and monotonic() < link.trusted_until:
+                return link
+            if link.read_only and not trust:
+                link.close()
+                continue
+            file = _look(self.path)
+            if file and not file.is_empty and file.is_same(link.file):
+                link.trusted_until = monotonic() + _TRUST_SECONDS
+                return link
+            link.close()
+            logger.warning("registry %s: the file was deleted, emptied or replaced while in use", self.path)
+
+    def close(self) -> None:
+        """Close every link but those that other threads use at this moment."""
+        with suppress(IndexError):
+            while True:
+                self.idle.pop().close()
+
+    def trouble(self, error: sqlite3.Error | OSError) -> RegistryError:
+        """What is wrong and what to do, for the operator."""
+        text = (isinstance(error, OSError) and error.strerror) or str(error)
+        folder = os.path.dirname(self.path)
+        if not os.path.isdir(folder):
+            advice = f"there is no folder {folder}; create it, writable for the user that runs the server"
+        elif os.path.isdir(self.path):
+            advice = "this is a folder; set the path of a file"
+        else:
+            advice = next((advice for part, advice in _ADVICE if part in text), "see SQLite's message")
+        return RegistryError(f"registry {self.path}: {text}: {advice}")
+
+    @contextmanager
+    def _lent(self, link: Link) -> Iterator[Link]:
+        try:
+            yield link
+        except sqlite3.Error as error:
+            link.close()
+            raise self.trouble(error) from error
+        except BaseException:
+            link.close()
+            raise
+        self.idle.append(link)
+
+    def _connect(self) -> Link:
+        opening = _opening
+        if not opening.acquire(timeout=self._timeout + _FORK_PATIENCE):
+            raise self.trouble(sqlite3.OperationalError("database is locked by other threads"))
+        try:
+            link = Link(self.path, self._provide())
+            self._links.add(link)
+            try:
+                self._prepare(self, link)
+            except BaseException:
+                link.close()
+                raise
+            # SQLite opens for reading what it may not write, and such a connection never learns better.
+            paths = (self.path, self.path + "-wal", self.path + "-shm")
+            link.read_only = any(os.path.exists(path) and not os.access(path, os.W_OK) for path in paths)
+            link.trusted_until = monotonic() + _TRUST_SECONDS
+            self._last = link.file, _look(self.path + "-wal")
+            return link
+        except (sqlite3.Error, OSError) as error:
+            raise self.trouble(error) from error
+        finally:
+            opening.release()
+
+    def _provide(self) -> _Found | None:
+        """The file, created if this process never saw it. One that was seen is not begun anew."""
+        if self._last is None:
+            # Exclusively: closing a descriptor of a file that SQLite has open would drop SQLite's locks.
+            with suppress(FileExistsError):
+                os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+            return _look(self.path)
+        last_file, last_log = self._last
+        file, log = _look(self.path), _look(self.path + "-wal")
+        if not file or file.is_empty:
+            raise RegistryError(
+                f"registry {self.path}: the file was deleted or emptied while in use; put it back, "
+                "or restart the server to begin with an empty registry"
+            )
+        if log and log.size and log.is_same(last_log) and not file.is_same(last_file):
+            # SQLite would play the changes of the old file into the new one.
+            raise RegistryError(
+                f"registry {self.path}: the file was replaced while in use, but {self.path}-wal is of the "
+                "old one; stop all processes that use it, delete the -wal and -shm files, and start again"
+            )
+        return file
+
+    def _open_links(self) -> list[Link]:
+        return [link for link in list(self._links) if link.open]
+
+    def _forget(self) -> None:
+        """In a forked child. Only a fork that Python did not make, or that lost patience, leaves links here.
+
+        They are kept for ever: closing them is the parent's business.
+        """
+        _inherited.append((self.idle, self._open_links()))
+        self.idle, self._links, self._writer = [], WeakSet(), Lock()
+
+
+def _is_busy(error: sqlite3.OperationalError) -> bool:
+    return "is locked" in str(error) or "locking protocol" in str(error)
+
+
+# SQLite keeps a table of the locks that this process holds. A child that inherited an open connection would
+# believe it has locks that the system gave to its parent only, and other processes could then delete the
+# write-ahead log under it. So nothing is open while a process forks.
+
+_files: WeakSet[SQLiteFile] = WeakSet()
+_opening = RLock()
+_inherited: list[object] = []
+
+
+def _before_fork() -> None:
+    _opening.acquire()
+    for _ in range(int(_FORK_PATIENCE / 0.001)):
+        files = list(_files)
+        for file in files:
+            file.close()
+        if not any(file._open_links() for file in files):
+            return
+        sleep(0.001)  # other threads finish what they do; none can begin
+
+
+def _after_fork_in_parent() -> None:
+    _opening.release()
+
+
+def _after_fork_in_child() -> None:
+    global _opening
+    _opening = RLock()
+    for file in list(_files):
+        file._forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
+    )

@@ -1,0 +1,241 @@
+"""What the SQLite file costs and keeps, beyond the contract."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sqlite3
+import stat
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from pathlib import Path
+from threading import Barrier
+
+import pytest
+
+from oauth_refresh.backends import open_backend
+from oauth_refresh.backends.base import Entry
+from oauth_refresh.backends.sqlite import SQLiteBackend
+from tests.backends.children import in_a_child
+
+NOW = 1_900_000_000.0
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "oauth.db"
+
+
+@pytest.fixture
+def backend(path: Path) -> Iterator[SQLiteBackend]:
+    backend = SQLiteBackend(str(path), synchronous="normal")
+    yield backend
+    backend.close()
+
+
+def fill(backend: SQLiteBackend, count: int) -> dict[bytes, list[bytes]]:
+    """Records like grants: a key of 17 bytes, 450 bytes, one term of its own and one that many share."""
+    records = {}
+    for number in range(count):
+        key, subject = b"g" + os.urandom(16), b"s:someone-%d@example.org" % number
+        records[key] = [subject, b"c:client with a long name %d" % (number % 10)]
+        assert backend.swap(key, None, os.urandom(450), NOW + number * 600, records[key])
+    return records
+
+
+def test_a_record_of_450_bytes_takes_at_most_650(backend: SQLiteBackend, path: Path) -> None:
+    fill(backend, 10_000)
+    backend.close()
+    assert path.stat().st_size / 10_000 <= 650
+
+
+def test_a_rotation_writes_one_page(backend: SQLiteBackend, path: Path) -> None:
+    log = path.with_name("oauth.db-wal")
+    records = fill(backend, 200)
+    backend.close()
+    key, terms = next(iter(records.items()))
+    for lap in range(3):
+        before = log.stat().st_size if log.exists() else 32
+        assert backend.swap(key, backend.get(key), b"%450d" % lap, NOW + lap, terms)
+        assert log.stat().st_size - max(before, 32) == 24 + 8192
+
+
+@pytest.mark.parametrize(("setting", "level"), [("normal", 1), ("full", 2), ("extra", 3)])
+def test_every_connection_has_the_chosen_synchronous(path: Path, setting: str, level: int) -> None:
+    backend = open_backend(f"sqlite://{path}?synchronous={setting}")
+    assert isinstance(backend, SQLiteBackend)
+    with backend._file.reading() as link:
+        assert link.execute("PRAGMA synchronous").fetchone() == (level,)
+        assert link.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    backend.close()
+
+
+def test_synchronous_is_full_by_default(path: Path) -> None:
+    backend = SQLiteBackend(str(path))
+    with backend._file.reading() as link:
+        assert link.execute("PRAGMA synchronous").fetchone() == (2,)
+    backend.close()
+
+
+def test_the_files_are_for_their_owner_only(backend: SQLiteBackend, path: Path) -> None:
+    umask = os.umask(0)
+    try:
+        backend.swap(b"k", None, b"1")
+    finally:
+        os.umask(umask)
+    modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
+    assert modes == {"oauth.db": 0o600, "oauth.db-wal": 0o600, "oauth.db-shm": 0o600}
+
+
+def test_an_empty_file_that_exists_is_used_with_its_mode(backend: SQLiteBackend, path: Path) -> None:
+    path.touch()
+    path.chmod(0o640)
+    backend.swap(b"k", None, b"1")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+def test_the_secret_may_be_kept_beside_the_file(backend: SQLiteBackend, path: Path) -> None:
+    assert backend.beside == str(path)
+
+
+def test_threads_that_end_leave_no_connections_behind(backend: SQLiteBackend) -> None:
+    gate = Barrier(8)
+
+    def use(number: int) -> None:
+        gate.wait(60)
+        backend.get(b"k")
+
+    for _ in range(5):
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(use, range(8)))
+    assert len(backend._file._open_links()) <= 8
+    backend.close()
+    assert backend._file._open_links() == []
+
+
+def test_a_connection_ends_with_its_backend(path: Path) -> None:
+    backend = SQLiteBackend(str(path))
+    backend.get(b"k")
+    assert path.with_name("oauth.db-wal").exists()
+    del backend
+    assert not path.with_name("oauth.db-wal").exists()
+
+
+def test_a_child_inherits_no_connection(backend: SQLiteBackend, path: Path) -> None:
+    backend.swap(b"k", None, b"1")
+
+    def open_files() -> list[str]:
+        links = [f"/proc/self/fd/{number}" for number in os.listdir("/proc/self/fd")]
+        return [os.readlink(link) for link in links if os.path.islink(link)]
+
+    assert str(path) in open_files()
+    assert [file for file in in_a_child(open_files) if file.startswith(str(path))] == []
+    assert backend.get(b"k") == Entry(b"1", b"1")
+
+
+def test_a_child_that_ends_leaves_the_log_to_its_parent(backend: SQLiteBackend, path: Path) -> None:
+    entry = Entry(b"1", b"1")
+    backend.swap(b"k", None, b"1")
+
+    def swap_and_close() -> bool:
+        swapped = backend.swap(b"k", entry, b"2")
+        backend.close()
+        return swapped
+
+    assert in_a_child(swap_and_close) is True
+    assert backend.swap(b"k", Entry(b"2", b"2"), b"3") is True
+    backend.close()
+    with sqlite3.connect(path) as raw:
+        assert raw.execute("SELECT body FROM record").fetchall() == [(b"3",)]
+        assert raw.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    raw.close()
+
+
+def write_for_ever(path: str, tell: Connection) -> None:
+    backend = SQLiteBackend(path)
+    entry = backend.get(b"k")
+    number = 0 if entry is None else int(entry.body[:8])
+    while True:
+        number += 1
+        body = b"%08d" % number * 2500
+        assert backend.swap(b"k", entry, body, NOW + number * 86400, [b"n%d" % number, b"all"])
+        entry = Entry(body, body)
+        tell.send(number)
+
+
+def test_a_writer_that_is_killed_leaves_no_half_of_a_record(path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    backend = SQLiteBackend(str(path))
+    for lap in range(8):
+        answer, tell = context.Pipe(duplex=False)
+        child = context.Process(target=write_for_ever, args=(str(path), tell), daemon=True)
+        child.start()
+        acknowledged = [answer.recv() for _ in range(7 + lap)]
+        child.kill()
+        child.join()
+        tell.close()
+        with suppress(EOFError, OSError):
+            while True:
+                acknowledged.append(answer.recv())
+        entry = backend.get(b"k")
+        assert entry is not None
+        number = int(entry.body[:8])
+        assert number >= acknowledged[-1]
+        assert entry.body == b"%08d" % number * 2500
+        assert list(backend.find(b"n%d" % number)) == list(backend.find(b"all")) == [b"k"]
+        assert list(backend.find(b"n%d" % (number - 1))) == list(backend.find(b"n%d" % (number + 1))) == []
+    with backend._file.reading() as link:
+        assert link.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert link.execute("SELECT count(*) FROM named").fetchone() == (2,)
+    backend.close()
+
+
+def test_purge_lets_others_write_between_its_batches(backend: SQLiteBackend) -> None:
+    for number in range(450):
+        backend.swap(b"k%d" % number, None, b"1", NOW)
+    commits: list[str] = []
+    with backend._file.reading() as link:
+        link.connection.set_trace_callback(commits.append)
+    assert backend.purge(NOW) == 450
+    assert commits.count("COMMIT") == 3
+
+
+def test_purge_leaves_no_index_rows(backend: SQLiteBackend) -> None:
+    fill(backend, 300)
+    assert backend.purge(NOW + 150 * 600) == 151
+    with backend._file.reading() as link:
+        orphans = "SELECT count(*) FROM named WHERE record NOT IN (SELECT id FROM record)"
+        assert link.execute(orphans).fetchone() == (0,)
+        assert link.execute("SELECT count(*) FROM named").fetchone() == (2 * 149,)
+
+
+def test_purge_of_a_large_registry_reads_what_has_expired_only(backend: SQLiteBackend) -> None:
+    with backend._file.reading() as link:
+        plan = link.execute(
+            "EXPLAIN QUERY PLAN SELECT day, id, terms FROM record INDEXED BY record_day "
+            "WHERE day <= 1 AND (day, id) > (1, 1) AND expires_at <= 1 ORDER BY day, id LIMIT 1"
+        ).fetchall()
+    assert [row[3] for row in plan] == ["SEARCH record USING INDEX record_day (day>? AND day<?)"]
+
+
+def test_a_read_costs_little_more_than_sqlite_itself(backend: SQLiteBackend, path: Path) -> None:
+    """A loose bound, for machines that do other things besides: it finds a second query, no microsecond."""
+    keys = list(fill(backend, 2000))
+    raw = sqlite3.connect(path, isolation_level=None)
+
+    def seconds(read: object) -> float:
+        assert callable(read)
+        start = time.perf_counter()
+        for key in keys:
+            read(key)
+        return time.perf_counter() - start
+
+    select = "SELECT body FROM record WHERE key = ?"
+    pairs = [
+        (seconds(backend.get), seconds(lambda key: raw.execute(select, (key,)).fetchone())) for _ in range(7)
+    ]
+    raw.close()
+    assert min(ours for ours, _ in pairs) <= 1.5 * min(theirs for _, theirs in pairs)
