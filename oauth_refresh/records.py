@@ -1,0 +1,156 @@
+"""The grant record: everything the registry keeps of one user's authorization of one client.
+
+There is one record per grant from the authorization code to the end, however often its tokens rotate.
+Codes and tokens themselves are never in it, only their SHA-256 hashes.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from .errors import RegistryError
+
+FORMAT = 1
+"""The first byte of every encoded grant."""
+
+FORGET_AFTER = 3600.0
+"""Seconds that a grant is kept after the last of its tokens has expired."""
+
+LABEL_MAX = 200
+PROPERTIES_BYTES_MAX = 4096
+
+
+class Access(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """An access token: its hash, what it is good for, and when it ends (seconds since 1970, None: never)."""
+
+    hash: bytes
+    scopes: tuple[str, ...]
+    audience: tuple[str, ...]
+    proof_key: str
+    expires_at: float | None
+
+
+class Code(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """The authorization code of the grant. Kept after its redemption, to recognise a second one."""
+
+    hash: bytes
+    challenge: str
+    redirect_uri: str
+    expires_at: float
+    redeemed: bool = False
+
+
+class Previous(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """The pair that the current one replaced. Its access token's expiry was cut when it was replaced."""
+
+    refresh_hash: bytes
+    rotated_at: float
+    access: Access | None = None
+
+
+class Grant(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """One grant. Times are seconds since 1970. New fields are only ever added at the end, and here alone:
+    unknown fields at the end of an access token, a code or a pair would be lost.
+
+    `subject` is "" for a token that a client holds for itself; `client_id` is "" while the client of an
+    imported token is unknown. `used` says whether the successor that the last rotation handed out has
+    been used. `rotations` holds the times of the newest rotations, for the catch-up policy alone.
+    """
+
+    id: bytes
+    client_id: str
+    subject: str
+    access: Access | None
+    previous: Previous | None
+    used: bool
+    last_used_at: float | None
+    revoked_at: float | None
+    ends_at: float | None
+    properties: dict[str, object]
+    seed: bytes
+    scopes: tuple[str, ...]
+    resources: tuple[str, ...]
+    created_at: float
+    code: Code | None = None
+    generation: int = 0
+    refresh_hash: bytes = b""
+    refresh_expires_at: float | None = None
+    epoch: int = 0
+    proof_key: str = ""
+    revoked_why: str = ""
+    late_repeats: int = 0
+    late_marked: bool = False
+    rotations: tuple[float, ...] = ()
+    label: str = ""
+
+    def __repr__(self) -> str:
+        # The seed is a secret, and a default repr would carry it into tracebacks.
+        return f"<grant {self.id.hex()} generation {self.generation}>"
+
+
+_FIELDS = len(Grant.__struct_fields__)
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Grant)
+_raw_decoder = msgspec.msgpack.Decoder(list[msgspec.Raw])
+
+
+def encode(grant: Grant, like: bytes | None = None) -> bytes:
+    """The record as bytes. Trailing fields of `like` that this release does not know are carried over."""
+    body = _encoder.encode(grant)
+    tail = _unknown_tail(like) if like is not None else ()
+    if tail:
+        count = _FIELDS + len(tail)
+        body = b"\xdc" + count.to_bytes(2, "big") + body[3:] + b"".join(bytes(item) for item in tail)
+    return bytes((FORMAT,)) + body
+
+
+def _unknown_tail(body: bytes) -> tuple[msgspec.Raw, ...]:
+    if int.from_bytes(body[2:4], "big") <= _FIELDS:
+        return ()
+    return tuple(_raw_decoder.decode(body[1:])[_FIELDS:])
+
+
+def decode(body: bytes) -> Grant:
+    """The grant that these bytes hold.
+
+    Raises `RegistryError` for a format that this release cannot read: that is never "no such grant".
+    """
+    if body[:1] != b"\x01":
+        raise RegistryError(
+            f"a grant record has format {body[0] if body else 'none'}, this release reads format {FORMAT}: "
+            "it was written by a newer release, or the registry is damaged"
+        )
+    try:
+        return _decoder.decode(body[1:])
+    except (msgspec.MsgspecError, ValueError) as error:
+        # Text that is not UTF-8 raises UnicodeDecodeError, which is a ValueError and no MsgspecError.
+        raise RegistryError("a grant record is damaged: restore the registry from a backup") from error
+
+
+def forget_at(grant: Grant) -> float | None:
+    """When the registry may forget this grant (seconds since 1970), or None while a token has no end.
+
+    A revoked grant is kept as long as it would have lived: its tokens stay recognised until then.
+    """
+    previous = None if grant.previous is None else grant.previous.access
+    ends = [access.expires_at for access in (grant.access, previous) if access is not None]
+    if grant.refresh_expires_at is not None:
+        ends.append(grant.refresh_expires_at)
+    if grant.code is not None:
+        ends.append(grant.code.expires_at)
+    latest = grant.created_at
+    for end in ends:
+        if end is None:
+            return None
+        latest = max(latest, end)
+    return latest + FORGET_AFTER
+
+
+def alive(expires_at: float | None, now: float) -> bool:
+    """Whether at least one whole second is left. None never ends."""
+    return expires_at is None or expires_at - now >= 1
+
+
+def elapsed(since: float, now: float) -> float:
+    """Seconds since then. A clock that went back makes it zero, not negative."""
+    return max(0.0, now - since)

@@ -1,0 +1,468 @@
+"""TokenRegistry: the grants and their tokens. It reads the record, asks the rules, and swaps.
+
+Usable without HTTP as well, by an application that mints its own tokens.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from hashlib import sha256
+from types import MappingProxyType
+from typing import NamedTuple
+
+import msgspec
+
+from . import grants
+from .backends.base import Backend, Entry
+from .cases import Ask, Case, Event, Issue, Policy, Refuse
+from .errors import InvalidGrant, RegistryError
+from .events import Events, log
+from .identity import Identity
+from .records import LABEL_MAX, PROPERTIES_BYTES_MAX, Access, Code, Grant, decode, encode, forget_at
+from .refusals import error_of
+from .tokens import ACCESS, REFRESH, Presented, Secrets, hash_token, mint_access, mint_code, read
+
+TRIES = 8
+_NO_PROPERTIES: Mapping[str, object] = MappingProxyType({})
+
+SubjectCheck = Callable[[str, str, tuple[str, ...]], "Iterable[str] | None"]
+
+
+class Issued(NamedTuple):
+    """Tokens for the client. `refresh_token` is None where none was issued; `expires_in` is seconds."""
+
+    access_token: str
+    refresh_token: str | None
+    expires_in: int
+    scopes: tuple[str, ...]
+    grant_id: str
+
+    def __repr__(self) -> str:
+        return f"<tokens of grant {self.grant_id}>"
+
+
+class TokenRegistry:
+    """Grants in a backend. Times come from `clock` (seconds since 1970), randomness from `draw`.
+
+    Every method raises `RegistryError` when the backend cannot answer.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        secrets: Secrets | Callable[[], Secrets],
+        policy: Policy,
+        *,
+        code_ttl: float = 60.0,
+        grant_max_age: float | None = None,
+        last_used_interval: float = 300.0,
+        subject_check: SubjectCheck | None = None,
+        events: Events | None = None,
+        clock: Callable[[], float] = time.time,
+        draw: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        self.backend = backend
+        self._secrets = secrets
+        self.policy = policy
+        self.events = events if events is not None else Events()
+        self.clock = clock
+        self._code_ttl = code_ttl
+        self._grant_max_age = grant_max_age
+        self._interval = last_used_interval
+        self._subject_check = subject_check
+        self._draw = draw
+
+    @property
+    def secrets(self) -> Secrets:
+        """The server secrets. A callable is asked at the first use: a drawn secret lies in the registry."""
+        if callable(self._secrets):
+            self._secrets = self._secrets()
+        return self._secrets
+
+    # --- making grants ----------------------------------------------------------------------------
+
+    def create(
+        self,
+        subject: str,
+        scopes: Iterable[str],
+        *,
+        client_id: str | None = None,
+        resources: Iterable[str] | None = None,
+        label: str | None = None,
+        properties: Mapping[str, object] | None = None,
+        ttl: float | None = None,
+    ) -> Issued:
+        """A new grant with an access token alone, for `ttl` seconds (default: the access TTL).
+
+        Without `resources` the token is good for the whole server. ValueError for a label over 200
+        characters, properties over 4 KiB as JSON, or a `ttl` under one second.
+        """
+        grant = self._new_grant(subject, scopes, client_id, resources, label, properties)
+        seconds = _at_least_one_second("ttl", self.policy.access_ttl if ttl is None else ttl)
+        access_token = mint_access(grant.id, self._draw(32))
+        end = grant.created_at + seconds
+        expires_at = end if grant.ends_at is None else min(end, grant.ends_at)
+        access = Access(hash_token(access_token), grant.scopes, grant.resources, "", expires_at)
+        stored = msgspec.structs.replace(grant, access=access)
+        self._keep(stored)
+        self._emit((Event("grant_created"),), stored)
+        return Issued(access_token, None, int(expires_at - grant.created_at), grant.scopes, grant.id.hex())
+
+    def create_with_refresh(
+        self,
+        subject: str,
+        scopes: Iterable[str],
+        *,
+        client_id: str | None = None,
+        resources: Iterable[str] | None = None,
+        label: str | None = None,
+        properties: Mapping[str, object] | None = None,
+        ttl: float | None = None,
+        refresh_ttl: float | None = None,
+    ) -> Issued:
+        """A new grant with both tokens; rotations use the configured lifetimes. ValueError as in `create`."""
+        policy = self.policy._replace(
+            access_ttl=_at_least_one_second("ttl", self.policy.access_ttl if ttl is None else ttl),
+            refresh_ttl=_at_least_one_second(
+                "refresh_ttl", self.policy.refresh_ttl if refresh_ttl is None else refresh_ttl
+            ),
+        )
+        grant = self._new_grant(subject, scopes, client_id, resources, label, properties)
+        issue = grants.open_pair(grant, self._draw(32), grant.created_at, policy, self.secrets)
+        stored = issue.store or grant
+        self._keep(stored)
+        self._emit(issue.events, stored)
+        return _issued(issue, grant.id)
+
+    def authorize(
+        self,
+        *,
+        grant_id: bytes,
+        secret: bytes,
+        client_id: str,
+        subject: str,
+        scopes: Iterable[str],
+        resources: Iterable[str],
+        challenge: str,
+        redirect_uri: str,
+    ) -> str:
+        """An authorization code for a new grant.
+
+        Called again with the same `grant_id` and `secret` it answers the same code and stores nothing, so
+        that a form sent twice issues one code.
+        """
+        code = mint_code(grant_id, secret)
+        grant = self._new_grant(subject, scopes, client_id, resources, None, None, grant_id)
+        expires_at = grant.created_at + self._code_ttl
+        pending = msgspec.structs.replace(
+            grant, code=Code(hash_token(code), challenge, redirect_uri, expires_at)
+        )
+        if self._keep(pending):
+            self._emit((Event("code_issued"),), pending)
+        return code
+
+    def _new_grant(
+        self,
+        subject: str,
+        scopes: Iterable[str],
+        client_id: str | None,
+        resources: Iterable[str] | None,
+        label: str | None,
+        properties: Mapping[str, object] | None,
+        grant_id: bytes | None = None,
+    ) -> Grant:
+        if label is not None and len(label) > LABEL_MAX:
+            raise ValueError(f"label has {len(label)} characters, at most {LABEL_MAX} are allowed")
+        kept = dict(properties or {})
+        if kept and len(msgspec.json.encode(kept)) > PROPERTIES_BYTES_MAX:
+            raise ValueError(f"properties take more than {PROPERTIES_BYTES_MAX} bytes as JSON")
+        now = self.clock()
+        return Grant(
+            id=self._draw(16) if grant_id is None else grant_id,
+            client_id=client_id or "",
+            subject=subject,
+            access=None,
+            previous=None,
+            used=False,
+            last_used_at=None,
+            revoked_at=None,
+            ends_at=None if self._grant_max_age is None else now + self._grant_max_age,
+            properties=kept,
+            seed=self._draw(32),
+            scopes=tuple(sorted(set(scopes))),
+            resources=tuple(sorted(set(resources or ()))),
+            created_at=now,
+            label=label or "",
+        )
+
+    def _keep(self, grant: Grant) -> bool:
+        return self._swap(None, grant)
+
+    # --- the client's requests --------------------------------------------------------------------
+
+    def redeem(self, code: Presented, ask: Ask, policy: Policy | None = None) -> Issue | Refuse:
+        """Exchange an authorization code. Of any number of valid requests at most one gets tokens."""
+        return self._settle(code, ask, policy or self.policy, grants.redeem)
+
+    def refresh(self, token: Presented, ask: Ask, policy: Policy | None = None) -> Issue | Refuse:
+        """Exchange a refresh token. Requests that race all get the same pair."""
+        return self._settle(token, ask, policy or self.policy, self._refresh_with_subject_check)
+
+    def rotate_via_refresh_token(
+        self,
+        token: str,
+        *,
+        client_id: str | None = None,
+        scopes: Iterable[str] | None = None,
+        resources: Iterable[str] | None = None,
+    ) -> Issued:
+        """Exchange a refresh token for its successor and a new access token.
+
+        Raises `InvalidGrant`, `InvalidScope` or `InvalidTarget`; after any of these the token is as good
+        as it was before, unless it was a reuse, which ends the grant.
+        """
+        presented = read(token)
+        if presented is None or presented.kind != REFRESH:
+            raise InvalidGrant("the refresh token is not valid", detail="not a refresh token")
+        ask = Ask(
+            client_id,
+            None if scopes is None else tuple(scopes),
+            None if resources is None else tuple(resources),
+        )
+        answer = self.refresh(presented, ask)
+        if isinstance(answer, Refuse):
+            raise error_of(answer, presented)
+        return _issued(answer, presented.grant_id)
+
+    def _refresh_with_subject_check(self, case: Case) -> Issue | Refuse:
+        answer = grants.refresh(case)
+        if isinstance(answer, Refuse) or self._subject_check is None or not case.grant.subject:
+            return answer
+        client_id = case.grant.client_id or case.ask.client_id or ""
+        allowed = self._subject_check(case.grant.subject, client_id, answer.rights.scopes)
+        if allowed is None:
+            return Refuse("subject")
+        kept = tuple(allowed)
+        if set(answer.rights.scopes) <= set(kept):
+            return answer
+        return grants.refresh(case._replace(ask=case.ask._replace(allowed_scopes=kept)))
+
+    def _settle(
+        self, presented: Presented, ask: Ask, policy: Policy, rule: Callable[[Case], Issue | Refuse]
+    ) -> Issue | Refuse:
+        for attempt in range(TRIES):
+            entry = self.backend.get(b"g" + presented.grant_id)
+            now = self.clock()
+            if entry is None:
+                grants.classify(grants.DUMMY, presented, self.secrets)
+                return Refuse("noise")
+            grant = decode(entry.body)
+            answer = rule(Case(grant, presented, ask, now, policy, self.secrets))
+            if answer.store is None or self._swap(entry, answer.store):
+                self._emit(answer.events, answer.store or grant)
+                return answer
+            _pause(attempt)
+        raise _contended()
+
+    # --- the protected resource -------------------------------------------------------------------
+
+    def check(self, access_token: str) -> Identity | Refuse:
+        """Who this access token speaks for, or why it is refused. The one call of the hot path."""
+        presented = read(access_token)
+        if presented is None or presented.kind != ACCESS:
+            return Refuse("noise")
+        entry = self.backend.get(b"g" + presented.grant_id)
+        if entry is None:
+            return Refuse("unknown")
+        grant = decode(entry.body)
+        now = self.clock()
+        access = grants.check_access(grant, presented.hash, now)
+        if isinstance(access, Refuse):
+            return access
+        stored = grants.mark_used(grant, presented.hash, now, self._interval)
+        if stored is not None:
+            self._note_use(entry, stored, presented)
+        return Identity(
+            grant.subject,
+            grant.client_id,
+            access.scopes,
+            access.audience,
+            access.expires_at,
+            grant.id.hex(),
+            MappingProxyType(grant.properties) if grant.properties else _NO_PROPERTIES,
+        )
+
+    def _note_use(self, entry: Entry, stored: Grant, presented: Presented) -> None:
+        """Write down that a token was used. A store that can only be read still serves its readers."""
+        try:
+            for attempt in range(TRIES):
+                if self._swap(entry, stored):
+                    return
+                _pause(attempt)
+                again = self.backend.get(b"g" + presented.grant_id)
+                if again is None:
+                    return
+                marked = grants.mark_used(decode(again.body), presented.hash, self.clock(), self._interval)
+                if marked is None:
+                    return
+                entry, stored = again, marked
+        except RegistryError as error:
+            log.warning("the use of a token could not be recorded: %s", error)
+
+    # --- looking and ending -----------------------------------------------------------------------
+
+    def get(self, grant_id: str | bytes) -> Grant | None:
+        """The grant with this id (32 hex digits, or 16 bytes), or None."""
+        raw = _grant_id(grant_id)
+        entry = self.backend.get(b"g" + raw) if raw is not None else None
+        return None if entry is None else decode(entry.body)
+
+    def owner(self, token: Presented) -> str | None:
+        """The client id of the grant that issued this refresh token, or None where it is not genuine."""
+        grant = self.get(token.grant_id)
+        standing, _ = grants.classify(grant or grants.DUMMY, token, self.secrets)
+        if grant is None or standing is grants.Standing.NOISE:
+            return None
+        return grant.client_id
+
+    def list(self, *, subject: str | None = None, client_id: str | None = None) -> Iterator[Grant]:
+        """The grants of a subject, of a client, of both together, or all of them, one by one."""
+        for key in self._keys_of(subject, client_id):
+            entry = self.backend.get(key)
+            if entry is None:
+                continue
+            grant = decode(entry.body)
+            if (subject is None or grant.subject == subject) and (
+                client_id is None or grant.client_id == client_id
+            ):
+                yield grant
+
+    def _keys_of(self, subject: str | None, client_id: str | None) -> Iterator[bytes]:
+        if subject is not None:
+            return self.backend.find(_term(b"s", subject))
+        if client_id is not None:
+            return self.backend.find(_term(b"c", client_id))
+        return self.backend.keys(b"g")
+
+    def revoke(self, token_or_grant_id: str | bytes) -> bool:
+        """End a grant by its id or by any of its refresh tokens, or end one access token by itself.
+
+        True if something ended, False if there was nothing left to end.
+        """
+        raw = _grant_id(token_or_grant_id)
+        if raw is not None:
+            return self._revoke_grant(raw, "revoked")
+        presented = read(token_or_grant_id) if isinstance(token_or_grant_id, str) else None
+        return presented is not None and self.revoke_presented(presented, None) is None
+
+    def revoke_presented(self, presented: Presented, client_id: str | None) -> Refuse | None:
+        """RFC 7009: None if the token is ended now, else why nothing was changed."""
+        for attempt in range(TRIES):
+            entry = self.backend.get(b"g" + presented.grant_id)
+            if entry is None:
+                grants.classify(grants.DUMMY, presented, self.secrets)
+                return Refuse("noise")
+            grant = decode(entry.body)
+            case = Case(grant, presented, Ask(client_id), self.clock(), self.policy, self.secrets)
+            answer = grants.revoke_presented(case)
+            if isinstance(answer, Refuse):
+                self._emit(answer.events, grant)
+                return answer
+            if answer is grant:
+                return Refuse("revoked")
+            if self._swap(entry, answer):
+                name = "grant_revoked" if answer.revoked_at is not None else "access_token_revoked"
+                self._emit((Event(name, (("why", "client"),)),), answer)
+                return None
+            _pause(attempt)
+        raise _contended()
+
+    def revoke_subject(self, subject: str, why: str = "subject_revoked") -> int:
+        """End all grants of a user; how many were ended."""
+        return sum(self._revoke_grant(grant.id, why) for grant in self.list(subject=subject))
+
+    def revoke_client(self, client_id: str, why: str = "client_revoked") -> int:
+        """End all grants of a client; how many were ended."""
+        return sum(self._revoke_grant(grant.id, why) for grant in self.list(client_id=client_id))
+
+    def _revoke_grant(self, grant_id: bytes, why: str) -> bool:
+        for attempt in range(TRIES):
+            entry = self.backend.get(b"g" + grant_id)
+            if entry is None:
+                return False
+            grant = decode(entry.body)
+            if grant.revoked_at is not None:
+                return False
+            ended = grants.revoked(grant, self.clock(), why)
+            if self._swap(entry, ended):
+                self._emit((Event("grant_revoked", (("why", why),)),), ended)
+                return True
+            _pause(attempt)
+        raise _contended()
+
+    def cleanup(self) -> int:
+        """Remove what may be forgotten by now; the number of records removed."""
+        return self.backend.purge(self.clock())
+
+    # --- storing ----------------------------------------------------------------------------------
+
+    def _swap(self, entry: Entry | None, grant: Grant) -> bool:
+        body = encode(grant, None if entry is None else entry.body)
+        key = b"g" + grant.id
+        index = [_term(b"s", grant.subject)] if grant.subject else []
+        if grant.client_id:
+            index.append(_term(b"c", grant.client_id))
+        try:
+            return self.backend.swap(key, entry, body, forget_at(grant), index)
+        except RegistryError:
+            # Nobody knows whether the write arrived. If exactly this body is there, it did, and was ours:
+            # every body that two requests may write alike answers both with the same tokens.
+            now_there = self.backend.get(key)
+            if now_there is not None and now_there.body == body:
+                return True
+            raise
+
+    def _emit(self, events: tuple[Event, ...], grant: Grant) -> None:
+        for event in events:
+            fields = {"grant": grant.id.hex(), "client": grant.client_id, "subject": grant.subject}
+            self.events.emit(event.name, {**fields, "generation": grant.generation, **dict(event.fields)})
+
+
+def _issued(issue: Issue, grant_id: bytes) -> Issued:
+    return Issued(
+        issue.access_token, issue.refresh_token, issue.expires_in, issue.rights.scopes, grant_id.hex()
+    )
+
+
+def _grant_id(value: str | bytes) -> bytes | None:
+    if isinstance(value, bytes):
+        return value if len(value) == 16 else None
+    try:
+        return bytes.fromhex(value) if len(value) == 32 else None
+    except ValueError:
+        return None
+
+
+def _term(kind: bytes, text: str) -> bytes:
+    """An index term. Long names (a client id can be a URL) are hashed, for a term has at most 512 bytes."""
+    raw = text.encode()
+    return kind + (raw if len(raw) <= 200 else b"\0" + sha256(raw).digest())
+
+
+def _at_least_one_second(name: str, seconds: float) -> float:
+    if not seconds >= 1:
+        raise ValueError(f"{name} is {seconds!r} seconds, at least 1 is needed")
+    return float(seconds)
+
+
+def _pause(attempt: int) -> None:
+    time.sleep(random.uniform(0, 0.002 * 2**attempt))  # noqa: S311 - jitter, not a secret
+
+
+def _contended() -> RegistryError:
+    return RegistryError(
+        f"a grant kept changing through {TRIES} tries: too many requests at once", retry_after=1
+    )

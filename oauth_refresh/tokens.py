@@ -1,0 +1,219 @@
+"""What a code or token looks like, and how the next one follows from it.
+
+Codes and tokens are opaque text: a prefix that names the kind, then base64url without padding of
+
+    code, access     grant id (16 bytes) . secret (32)
+    refresh          grant id (16) . generation (4, big-endian) . secret (32) . tag (16)
+
+A grant's line of tokens is a fixed function of the client's token, the grant's seed (in the registry)
+and the server secret (in the configuration). Nothing here reads a clock, a store or randomness.
+"""
+
+from __future__ import annotations
+
+import binascii
+import hmac
+from collections.abc import Iterable, Iterator
+from hashlib import sha256
+from typing import NamedTuple
+
+CODE = "oac_"
+ACCESS = "oat_"
+REFRESH = "ort_"
+
+GRANT_ID_BYTES = 16
+SECRET_BYTES = 32
+TAG_BYTES = 16
+GENERATION_MAX = 2**32 - 1
+"""The last generation, and the last epoch: both take four bytes."""
+
+_PLAIN_BYTES = GRANT_ID_BYTES + SECRET_BYTES
+_REFRESH_BYTES = GRANT_ID_BYTES + 4 + SECRET_BYTES + TAG_BYTES
+_PLAIN_LENGTH = 68
+_REFRESH_LENGTH = 95
+
+_FROM_URLSAFE = bytes.maketrans(b"-_+/=", b"+/!!!")
+_TO_URLSAFE = bytes.maketrans(b"+/", b"-_")
+
+
+class Presented(NamedTuple):
+    """A code or token as a client presented it: well formed, and not yet believed.
+
+    `hash` is SHA-256 of its ASCII text with the prefix, the only form in which it is ever stored.
+    """
+
+    kind: str
+    grant_id: bytes
+    secret: bytes
+    hash: bytes
+    generation: int = 0
+    tag: bytes = b""
+
+    def __repr__(self) -> str:
+        # A default repr would carry the secret into tracebacks and logs.
+        return f"<{self.kind}… of grant {self.grant_id.hex()}>"
+
+
+class Secrets(NamedTuple):
+    """The server secrets: the first signs and derives, all verify.
+
+    `beside_data` holds those kept with the data they protect. A token whose tag only such a secret
+    verifies cannot roll a registry forward: whoever can write the registry may know the secret too.
+    """
+
+    keys: tuple[bytes, ...]
+    beside_data: frozenset[bytes] = frozenset()
+
+    def __repr__(self) -> str:
+        return f"<{len(self.keys)} server secrets>"
+
+
+class Rights(NamedTuple):
+    """What an access token is good for. Scopes and audience are sorted; `proof_key` is a thumbprint or ""."""
+
+    scopes: tuple[str, ...]
+    audience: tuple[str, ...]
+    proof_key: str = ""
+
+
+def hash_token(text: str) -> bytes:
+    return sha256(text.encode("ascii")).digest()
+
+
+def _encode(raw: bytes) -> str:
+    return binascii.b2a_base64(raw, newline=False).rstrip(b"=").translate(_TO_URLSAFE).decode("ascii")
+
+
+def _decode(text: bytes) -> bytes | None:
+    """The bytes that this base64url text spells, or None; tells nothing yet about spare bits."""
+    try:
+        return binascii.a2b_base64(text.translate(_FROM_URLSAFE) + b"=" * (-len(text) % 4))
+    except ValueError:
+        return None
+
+
+def mint_code(grant_id: bytes, secret: bytes) -> str:
+    return CODE + _encode(grant_id + secret)
+
+
+def mint_access(grant_id: bytes, secret: bytes) -> str:
+    return ACCESS + _encode(grant_id + secret)
+
+
+def mint_refresh(grant_id: bytes, generation: int, secret: bytes, tag: bytes) -> str:
+    return REFRESH + _encode(grant_id + generation.to_bytes(4, "big") + secret + tag)
+
+
+def read(text: str) -> Presented | None:
+    """The code or token that this text spells, or None where it is noise.
+
+    Strict: prefix, length, alphabet and zero spare bits, so that no token has a second spelling.
+    """
+    try:
+        ascii_text = text.encode("ascii")
+    except UnicodeEncodeError:
+        return None
+    kind = text[:4]
+    if kind == REFRESH:
+        return _read_refresh(ascii_text)
+    if (kind != ACCESS and kind != CODE) or len(ascii_text) != _PLAIN_LENGTH:
+        return None
+    # 48 bytes are 64 characters exactly, so there are no spare bits, and a foreign character leaves it short.
+    raw = _decode(ascii_text[4:])
+    if raw is None or len(raw) != _PLAIN_BYTES:
+        return None
+    return Presented(kind, raw[:16], raw[16:], sha256(ascii_text).digest())
+
+
+def _read_refresh(ascii_text: bytes) -> Presented | None:
+    if len(ascii_text) != _REFRESH_LENGTH:
+        return None
+    raw = _decode(ascii_text[4:])
+    if raw is None or len(raw) != _REFRESH_BYTES or _encode(raw).encode("ascii") != ascii_text[4:]:
+        return None
+    generation = int.from_bytes(raw[16:20], "big")
+    return Presented(REFRESH, raw[:16], raw[20:52], sha256(ascii_text).digest(), generation, raw[52:])
+
+
+def tag(key: bytes, seed: bytes, grant_id: bytes, generation: int, secret: bytes) -> bytes:
+    """The 16 bytes by which the server recognises any refresh token that it ever issued for a grant.
+
+    The seed is part of the key, so neither a leaked server secret nor a leaked registry forges a token.
+    """
+    tag_key = hmac.digest(key, b"oauth_refresh/1 tag\0" + seed, "sha256")
+    message = b"refresh\0" + grant_id + generation.to_bytes(4, "big") + secret
+    return hmac.digest(tag_key, message, "sha256")[:TAG_BYTES]
+
+
+def verifying_key(presented: Presented, seed: bytes, secrets: Secrets) -> bytes | None:
+    """The first server secret that verifies the tag of this refresh token. All are tried every time."""
+    found: bytes | None = None
+    for key in secrets.keys:
+        expected = tag(key, seed, presented.grant_id, presented.generation, presented.secret)
+        if hmac.compare_digest(expected, presented.tag) and found is None:
+            found = key
+    return found
+
+
+class Link(NamedTuple):
+    """One generation of a grant's line: its refresh secret, and the salt from which its tokens follow."""
+
+    generation: int
+    refresh_secret: bytes
+    salt: bytes
+    parent_secret: bytes
+    key: bytes
+
+    def __repr__(self) -> str:
+        return f"<link of generation {self.generation}>"
+
+    def refresh_token(self, seed: bytes, grant_id: bytes) -> str:
+        signature = tag(self.key, seed, grant_id, self.generation, self.refresh_secret)
+        return mint_refresh(grant_id, self.generation, self.refresh_secret, signature)
+
+    def access_token(self, grant_id: bytes, epoch: int, rights: Rights) -> str:
+        message = b"access\0" + self.salt + epoch.to_bytes(4, "big") + _rights_digest(rights)
+        return mint_access(grant_id, hmac.digest(self.parent_secret, message, "sha256"))
+
+
+def _rights_digest(rights: Rights) -> bytes:
+    lines = (" ".join(sorted(rights.scopes)), " ".join(sorted(rights.audience)), rights.proof_key)
+    return sha256("\n".join(lines).encode()).digest()
+
+
+def derive(key: bytes, seed: bytes, grant_id: bytes, generation: int, secret: bytes) -> Link:
+    """The link of this generation, from the secret of the one before it (for the first, the code's)."""
+    salt_key = hmac.digest(key, b"oauth_refresh/1 salt\0" + seed, "sha256")
+    salt = hmac.digest(salt_key, grant_id + generation.to_bytes(4, "big"), "sha256")
+    return Link(generation, hmac.digest(secret, b"refresh\0" + salt, "sha256"), salt, secret, key)
+
+
+def derive_forward(
+    keys: Iterable[bytes], seed: bytes, grant_id: bytes, generation: int, secret: bytes, steps: int
+) -> Iterator[Link]:
+    """Every link that may lie `steps` generations ahead of a token, with at most one change of server secret.
+
+    For one step these are the successors under each key. Lines without a change come first.
+    """
+    keys = tuple(keys)
+    lines = {key: [(generation, secret)] for key in keys}
+    for key in keys:
+        link = None
+        for _ in range(steps):
+            at, current = lines[key][-1]
+            link = derive(key, seed, grant_id, at + 1, current)
+            lines[key].append((link.generation, link.refresh_secret))
+        if link is not None:
+            yield link
+    for first in keys:
+        for second in keys:
+            if second == first:
+                continue
+            for done in range(1, steps):
+                at, current = lines[first][done]
+                link = None
+                for _ in range(steps - done):
+                    link = derive(second, seed, grant_id, at + 1, current)
+                    at, current = link.generation, link.refresh_secret
+                if link is not None:
+                    yield link
