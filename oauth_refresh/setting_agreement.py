@@ -1,0 +1,90 @@
+"""Do the settings agree with each other? Here is what no setting can say about itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from .setting_protection import rule_problems
+from .setting_values import encode_secret, shown
+
+if TYPE_CHECKING:
+    from .settings import Settings
+
+SECRET_BYTES_MIN = 16
+
+Disagreement = tuple[str, str]
+
+
+def disagreements(settings: Settings, unread: frozenset[str] = frozenset()) -> Iterator[Disagreement]:
+    """Pairs of a setting that has to change and the reason. What depends on `unread` ones is not judged."""
+    for needed, check in _CHECKS:
+        if not unread.intersection(needed):
+            yield from check(settings)
+
+
+def _issuer_is_encrypted(settings: Settings) -> Iterator[Disagreement]:
+    """Tokens and passwords cross the network in clear otherwise (RFC 8414 section 2)."""
+    issuer = settings.issuer
+    if issuer is None or issuer.startswith("https://") or settings.is_loopback:
+        return
+    if not settings.allow_http:
+        yield "issuer", "is http outside loopback (OAUTH_ALLOW_HTTP permits that for closed test networks)"
+
+
+def _secrets_are_long(settings: Settings) -> Iterator[Disagreement]:
+    if settings.is_loopback:
+        return
+    if settings.secret_key is not None and len(encode_secret(settings.secret_key)) < SECRET_BYTES_MIN:
+        yield "secret_key", f"has less than {SECRET_BYTES_MIN} bytes, and the issuer is not loopback"
+    if any(len(encode_secret(text)) < SECRET_BYTES_MIN for text in settings.secret_key_fallbacks):
+        yield (
+            "secret_key_fallbacks",
+            f"one has less than {SECRET_BYTES_MIN} bytes, and the issuer is not loopback",
+        )
+
+
+def _fallbacks_have_a_first(settings: Settings) -> Iterator[Disagreement]:
+    if settings.secret_key_fallbacks and settings.secret_key is None:
+        yield "secret_key_fallbacks", "there is no OAUTH_SECRET_KEY to fall back from"
+
+
+def _catch_up_has_grace(settings: Settings) -> Iterator[Disagreement]:
+    """Strict single use and an answer to older tokens contradict each other."""
+    if settings.reuse_policy == "catch-up" and settings.refresh_grace == 0:
+        yield "refresh_grace", 'is 0, which the reuse policy "catch-up" cannot work with'
+
+
+def _default_scopes_are_known(settings: Settings) -> Iterator[Disagreement]:
+    for scope in settings.default_scopes or ():
+        if scope not in settings.known_scopes:
+            yield "default_scopes", f"{shown(scope)} is neither in OAUTH_SCOPES nor in OAUTH_PROTECT"
+
+
+def _rules_agree(settings: Settings) -> Iterator[Disagreement]:
+    """Two rules can be the same one to an application that ignores case."""
+    if settings.ignore_case and not callable(settings.protect):
+        for problem in rule_problems(settings.protect, ignore_case=True):
+            yield "protect", problem
+
+
+def _endpoints_are_open(settings: Settings) -> Iterator[Disagreement]:
+    """Whoever needs a token to reach the token endpoint gets none."""
+    if callable(settings.protect):
+        return
+    fold: Callable[[str], str] = str.casefold if settings.ignore_case else str
+    for rule in settings.protect:
+        path = rule[rule.index("/") :]
+        if f"{fold(path)}/".startswith(f"{fold(settings.prefix)}/"):
+            yield "protect", f"{shown(rule)} lies inside the OAuth endpoints' prefix {shown(settings.prefix)}"
+
+
+_CHECKS: tuple[tuple[tuple[str, ...], Callable[[Settings], Iterator[Disagreement]]], ...] = (
+    (("issuer", "allow_http"), _issuer_is_encrypted),
+    (("issuer", "secret_key", "secret_key_fallbacks"), _secrets_are_long),
+    (("secret_key", "secret_key_fallbacks"), _fallbacks_have_a_first),
+    (("reuse_policy", "refresh_grace"), _catch_up_has_grace),
+    (("default_scopes", "scopes", "protect"), _default_scopes_are_known),
+    (("protect", "ignore_case"), _rules_agree),
+    (("protect", "prefix", "ignore_case"), _endpoints_are_open),
+)

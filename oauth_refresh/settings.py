@@ -1,0 +1,445 @@
+"""Every setting: its meaning, its default and its check. `load_settings` reads them from all layers."""
+
+# `setting` makes dataclass fields, whose defaults are theirs alone.
+# ruff: noqa: RUF009
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from functools import cache, cached_property
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from urllib.parse import urlsplit
+
+from . import setting_addresses as addresses
+from . import setting_protection as protection
+from . import setting_values as values
+from .errors import ConfigurationError
+from .redirects import PRIVATE_SCHEMES
+from .setting_agreement import disagreements
+from .setting_clients import CLIENTS
+from .setting_layers import Given, lay_all
+from .setting_values import Hook, Kind, Refused, T, optional, shown
+
+if TYPE_CHECKING:
+    from .backends.base import Backend
+
+ReusePolicy = Literal["revoke", "refuse", "catch-up"]
+Registration = Literal["open", "off"]
+
+_REUSE_POLICY: Kind[ReusePolicy] = values.choice("revoke", "refuse", "catch-up")
+
+
+def _read_registration(value: object) -> Registration:
+    if isinstance(value, str) and value.strip().lower() == "token":
+        raise Refused("is not there yet in this release")
+    return _OPEN_OR_OFF.read(value)
+
+
+_OPEN_OR_OFF: Kind[Registration] = values.choice("open", "off")
+_REGISTRATION = Kind(_read_registration, _OPEN_OR_OFF.allowed)
+
+logger = logging.getLogger(__name__)
+
+
+class Declaration(NamedTuple):
+    """What is known about a setting before anybody gives it a value. `meaning` is a paragraph of Markdown."""
+
+    name: str
+    default: object
+    kind: Kind[Any]
+    meaning: str
+    secret: bool
+
+    @property
+    def key(self) -> str:
+        return f"OAUTH_{self.name.upper()}"
+
+
+def setting(default: T, kind: Kind[T], meaning: str, *, secret: bool = False) -> T:
+    """Declare a field of `Settings`. What is `secret` is in no error line and in no `repr`."""
+    paragraph = " ".join(meaning.split())
+    about = {"default": default, "kind": kind, "meaning": paragraph, "secret": secret}
+    # Not `default=`: a mapping proxy has no hash before Python 3.12, which dataclasses take for mutable.
+    return field(default_factory=lambda: default, metadata=about)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Settings:
+    """Every setting with its value. Made by `load_settings`, which checks; this constructor does not.
+
+    Durations are seconds. `origins` says for each setting which layer gave its value: "default", "program
+    default", "file PATH", "environment", "config" or "keyword". `warnings` are those that were logged.
+    """
+
+    issuer: str | None = setting(
+        None,
+        optional(addresses.ISSUER),
+        """The public base URL of this server, exactly as clients see it: every document and every token names
+        it, byte for byte. The `Host` header of a request is never believed instead. Without an issuer only
+        loopback hosts are served (`http://localhost:5000` and `http://127.0.0.1:5000` are then two issuers),
+        which is enough to try things out.""",
+    )
+    prefix: str = setting(
+        "/oauth",
+        addresses.PREFIX,
+        """The path below which the endpoints are found, such as `/oauth/authorize` and `/oauth/token`. The
+        well-known documents keep the places that the standards give them.""",
+    )
+    allow_http: bool = setting(
+        False,
+        values.BOOLEAN,
+        """Accept an issuer with `http://` that is not loopback. Tokens and passwords then cross the network
+        readable: for closed test networks only.""",
+    )
+    root_aliases: bool = setting(
+        False,
+        values.BOOLEAN,
+        """Answer `/authorize`, `/token` and `/register` at the root of the host too, for clients that drop
+        the path of the endpoints. Pages of the application at these three places are no longer reached.""",
+    )
+    service_name: str = setting(
+        "",
+        values.NAME,
+        """What people call the service. It is shown on the login and consent pages and published in the
+        protected-resource document.""",
+    )
+    cors_origins: tuple[str, ...] = setting(
+        ("*",),
+        addresses.ORIGINS,
+        """The web pages whose scripts may call the token, registration and revocation endpoints, read the
+        metadata, and reach protected paths. Every origin is fitting where tokens are sent in a header and
+        cookies mean nothing. The login and consent pages are never open to other origins.""",
+    )
+    trusted_proxies: tuple[str, ...] = setting(
+        (),
+        addresses.NETWORKS,
+        """The proxies in front of this server. Their `X-Forwarded-For` is believed when failed logins are
+        counted per address (without any proxy they are counted per account only), and their identity headers
+        where `OAUTH_TRUST_REMOTE_USER` is on.""",
+    )
+
+    config_file: str | None = setting(
+        None,
+        optional(values.PATH),
+        """A file with settings. Where its name ends in `.ini`, `.cfg` or `.conf`, the section `[oauth]` or
+        `[oauth_refresh]` of an INI file; otherwise TOML. It cannot be named in a file.""",
+    )
+    registry: str | Backend = setting(
+        "sqlite:oauth.db",
+        values.REGISTRY,
+        """Where grants, clients and consents are kept. `sqlite:oauth.db` is a file in Flask's instance
+        folder, else in the working directory (three slashes, as in `sqlite:///var/lib/app/oauth.db`, begin an
+        absolute path), and serves any number of processes on one host. `memory:` forgets everything at the
+        end of the process: for tests. In Python a backend object will do as well.""",
+        secret=True,
+    )
+    secret_key: str | None = setting(
+        None,
+        values.SECRET,
+        """The server secret. It signs refresh tokens and login cookies, and the next tokens of a grant are
+        derived with it, so all hosts need the same. Without it Flask's `SECRET_KEY` serves, and without that
+        one a secret is drawn at the first start and kept beside the registry. Draw one with
+        `python -c "import secrets; print(secrets.token_urlsafe(32))"`.""",
+        secret=True,
+    )
+    secret_key_fallbacks: tuple[str, ...] = setting(
+        (),
+        values.SECRETS,
+        """Server secrets that are still recognised, or will be the first one soon. To change the secret
+        without logging anybody out, add the new one here on all hosts, then exchange the two, and remove the
+        old one when the refresh tokens that it signed have expired. Where `OAUTH_SECRET_KEY` is not set,
+        Flask's `SECRET_KEY_FALLBACKS` serve with its `SECRET_KEY`. As text they are separated by commas, so a
+        secret with a comma in it must be given as a list.""",
+        secret=True,
+    )
+
+    access_token_ttl: float = setting(
+        86400.0,
+        values.LIFETIME,
+        """How long an access token is good for. The client renews it by itself, with its refresh token; a
+        shorter life limits what a stolen access token is worth. A static client may have a life of its
+        own.""",
+    )
+    refresh_token_ttl: float = setting(
+        2592000.0,
+        values.LIFETIME,
+        """How long a refresh token is good for. Each renewal gives the next one this life in full, so only a
+        client that stays away for so long has to ask its user again. A static client may have a life of its
+        own.""",
+    )
+    code_ttl: float = setting(
+        60.0,
+        values.LIFETIME,
+        """How long an authorization code can be redeemed: the time from the user's consent to the client's
+        first request. RFC 6749 advises ten minutes at most.""",
+    )
+    grant_max_age: float | None = setting(
+        None,
+        values.LIFETIME_OR_NEVER,
+        """The absolute end of a grant, counted from the user's consent: after it the user is asked again,
+        however often tokens were renewed. No token lives past it.""",
+    )
+
+    refresh_grace: float = setting(
+        60.0,
+        values.PERIOD,
+        """The grace period: how long after a renewal the refresh token that was exchanged is answered with
+        the same new tokens again, so that a lost answer or two processes at once log nobody out. (Until the
+        new tokens have been used it is answered at any time.) The replaced access token is accepted for half
+        as long. It must be longer than a request can wait in front of the application: mind the time-outs of
+        proxies. 0 is strict single use, where one lost answer ends the grant.""",
+    )
+    reuse_policy: ReusePolicy = setting(
+        "revoke",
+        _REUSE_POLICY,
+        """What happens when a refresh token comes back that was exchanged long ago, which may be theft.
+        `revoke` ends the grant with all its tokens, as RFC 9700 advises. `refuse` refuses this request only:
+        whoever renewed last keeps the grant, be it the thief. `catch-up` answers a token of the last
+        generations with the current tokens, for fleets of processes that share one stored credential: theft
+        is then not noticed within its window. It needs a grace period above 0.""",
+    )
+    catch_up_generations: int = setting(
+        8,
+        values.integer(1, 64),
+        """How many generations of refresh tokens the policy `catch-up` looks back.""",
+    )
+    catch_up_window: float = setting(
+        86400.0,
+        values.LIFETIME,
+        """How long ago a refresh token may have been exchanged for the policy `catch-up` to answer it.""",
+    )
+    roll_forward: bool = setting(
+        True,
+        values.BOOLEAN,
+        """Accept a refresh token that is newer than the registry's record, and move the record forward to it.
+        That happens when the registry went back in time: a failover lost the last writes, or a backup was
+        restored. Off, these clients have to ask their users again.""",
+    )
+    last_used_interval: float = setting(
+        300.0,
+        values.PERIOD,
+        """How often at most the registry is told that a grant is in use. Longer means fewer writes, and a
+        less exact time in lists of grants.""",
+    )
+
+    protect: Mapping[str, str] | Hook = setting(
+        MappingProxyType({}),
+        protection.PROTECT,
+        """Which paths need a token, and which scopes it must have. A path covers what is below it, by whole
+        segments (`/api` is not `/apix`), and the longest one wins. Several scopes are separated by spaces,
+        all of them needed; no scopes means that any valid token will do; `public` exempts a path below a
+        protected one. A rule with a method in front is for that method (HEAD follows GET); a method without a
+        rule of its own needs what the path's rule without a method says or, if there is none, the scopes of
+        all rules for that path. A callable `(environ)` answers the same for one request: scopes as text, or
+        None for a path that is open.""",
+    )
+    ignore_case: bool = setting(
+        False,
+        values.BOOLEAN,
+        """Say that the application reads `/API` as `/api`. Protection then does so too.""",
+    )
+    scopes: Mapping[str, str] = setting(
+        MappingProxyType({}),
+        protection.SCOPES,
+        """The scopes that clients can ask for, and what the consent page says about them. Those that only
+        `OAUTH_PROTECT` names are known too, and shown by their names. `public` is no scope: it marks public
+        paths.""",
+    )
+    default_scopes: tuple[str, ...] | None = setting(
+        None,
+        protection.DEFAULT_SCOPES,
+        """The scopes of a client that asks for none. If this is not set, every scope in `OAUTH_SCOPES`. In
+        text `none` means no scope.""",
+    )
+    set_remote_user: bool = setting(
+        True,
+        values.BOOLEAN,
+        """Put the user of a valid token into `REMOTE_USER` (with `AUTH_TYPE` `Bearer`), where applications
+        look for a user that the server has authenticated.""",
+    )
+    identity_headers: tuple[str, ...] = setting(
+        ("X-Remote-User", "Remote-User"),
+        addresses.HEADERS,
+        """Request headers that the application might take for a proof of identity. They are removed from
+        every request that reaches it, also in the spelling with underscores.""",
+    )
+
+    login_url: str | None = setting(
+        None,
+        optional(addresses.LOGIN_URL),
+        """The application's own login page. A browser without a known user is sent there with a return
+        address, and back from it after login.""",
+    )
+    user_loader: Hook | None = setting(
+        None,
+        optional(values.HOOK),
+        """A callable `(environ)` that says who is logged in to the application: the subject as text, or
+        None.""",
+    )
+    users_file: str | None = setting(
+        None,
+        optional(values.PATH),
+        """A file with the users of the built-in login page, one `name:hash` on each line, the hash made by
+        `werkzeug.security`.""",
+    )
+    password_check: Hook | None = setting(
+        None,
+        optional(values.HOOK),
+        """A callable `(user name, password)` for the built-in login page. If the password is right it answers
+        the subject as text, or True for the user name itself; else None. It goes before
+        `OAUTH_USERS_FILE`.""",
+    )
+    trust_remote_user: bool = setting(
+        False,
+        values.BOOLEAN,
+        """Take `REMOTE_USER`, as the server or the proxy in front sets it, as the user who is logged in;
+        where a trusted proxy sends the request, also the first of the identity headers. Only where nothing
+        from outside can set them.""",
+    )
+    subject_check: Hook | None = setting(
+        None,
+        optional(values.HOOK),
+        """A callable `(subject, client_id, scopes)` that is asked before every renewal: None refuses it and
+        changes nothing (a user who is disabled, a password that was changed), fewer scopes narrow the
+        tokens.""",
+    )
+
+    registration: Registration = setting(
+        "open",
+        _REGISTRATION,
+        """Whether clients may register themselves (RFC 7591), as MCP clients do: `open` to all, or `off`.""",
+    )
+    clients: Mapping[str, Mapping[str, object]] = setting(
+        MappingProxyType({}),
+        CLIENTS,
+        """Clients that you know, by client id. In a file each is a table `[clients.NAME]`. A secret is given
+        as `client_secret`, or its SHA-256 in hex as `client_secret_hash` (for a random secret only); without
+        one the client is public. `grant_types` are `authorization_code` and `refresh_token` if not given.
+        `trusted` is kept for a later release, in which the consent page may remember such a client.""",
+        secret=True,
+    )
+    private_schemes: tuple[str, ...] = setting(
+        PRIVATE_SCHEMES,
+        addresses.PRIVATE_SCHEMES,
+        """Schemes without a dot that may stand in redirect URIs of programs on a user's machine. Those with a
+        dot (`com.example.app:/callback`) are accepted anyway.""",
+    )
+
+    refresh_app: str | None = setting(
+        None,
+        optional(values.APPLICATION),
+        """The WSGI application to wrap, for deployments that do so without a line of code.""",
+    )
+
+    origins: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), compare=False)
+    warnings: tuple[str, ...] = field(default=(), compare=False)
+
+    @cached_property
+    def is_loopback(self) -> bool:
+        """Whether only this machine is served: there is no issuer, or its host is loopback."""
+        return self.issuer is None or addresses.is_loopback_host(urlsplit(self.issuer).hostname or "")
+
+    @cached_property
+    def known_scopes(self) -> tuple[str, ...]:
+        """Every scope in `scopes`, then those that only `protect` names, in the order of declaration."""
+        named = () if callable(self.protect) else protection.named_scopes(self.protect)
+        return tuple(dict.fromkeys((*self.scopes, *named)))
+
+    @cached_property
+    def server_secrets(self) -> tuple[bytes, ...]:
+        """The bytes of `secret_key`, which signs, and of the fallbacks; nothing if one is to be drawn."""
+        if self.secret_key is None:
+            return ()
+        return tuple(values.encode_secret(text) for text in (self.secret_key, *self.secret_key_fallbacks))
+
+    def __repr__(self) -> str:
+        shown_values = (
+            f"{about.name}={'***' if about.secret else repr(getattr(self, about.name))}"
+            for about in declarations()
+            if getattr(self, about.name) != about.default
+        )
+        return f"Settings({', '.join(shown_values)})"
+
+
+@cache
+def declarations() -> tuple[Declaration, ...]:
+    """Every setting, in the order in which the reference explains them."""
+    declared = (item for item in fields(Settings) if "kind" in item.metadata)
+    return tuple(Declaration(name=item.name, **item.metadata) for item in declared)
+
+
+def load_settings(
+    *,
+    config: Mapping[str, object] | None = None,
+    environ: Mapping[str, str] | None = None,
+    keywords: Mapping[str, object] | None = None,
+    defaults: Mapping[str, object] | None = None,
+    config_file: str | None = None,
+) -> Settings:
+    """Read and check the settings of all layers; the later ones win, key by key.
+
+    The layers: built-in defaults; `defaults`, those of a program that embeds this package; the settings
+    file, named by `config_file` or by OAUTH_CONFIG_FILE in any other layer; the environment (`environ`,
+    normally the process's own); `config`, Flask's or a WSGI server's mapping; `keywords`. Keys are
+    OAUTH_NAME; all layers but the environment and `config` take the lower-case name too. Where no layer
+    has OAUTH_SECRET_KEY, SECRET_KEY and SECRET_KEY_FALLBACKS of `config` serve.
+
+    Raises ConfigurationError with all mistakes at once, one line each, none with a secret in it. Unknown
+    OAUTH_ keys in the environment and in `config`, where applications keep their own, are logged instead.
+    """
+    layers = lay_all(
+        (about.name for about in declarations()),
+        defaults=defaults or {},
+        environ=os.environ if environ is None else environ,
+        config=config or {},
+        keywords={**(keywords or {}), **({} if config_file is None else {"config_file": config_file})},
+    )
+    given = layers.given
+    chosen, problems = _read(given)
+    settings = Settings(
+        **chosen,
+        origins=MappingProxyType({about.name: _origin(about, given) for about in declarations()}),
+        warnings=tuple(layers.warnings),
+    )
+    unread = frozenset(given).difference(chosen)
+    problems = [*layers.problems, *problems, *_judge(settings, given, unread)]
+    if problems:
+        raise ConfigurationError(problems)
+    for warning in settings.warnings:
+        logger.warning("%s", warning)
+    return settings
+
+
+def _read(given: Mapping[str, Given]) -> tuple[dict[str, Any], list[str]]:
+    """The values of the settings that were given one, and the problems of those whose value is refused."""
+    chosen: dict[str, Any] = {}
+    problems: list[str] = []
+    for about in declarations():
+        if about.name in given:
+            try:
+                chosen[about.name] = about.kind.read(given[about.name].value)
+            except Refused as refusal:
+                problems.extend(_line(about, given[about.name], reason) for reason in refusal.reasons)
+    return chosen, problems
+
+
+def _origin(about: Declaration, given: Mapping[str, Given]) -> str:
+    return given[about.name].origin if about.name in given else "default"
+
+
+def _line(about: Declaration, given: Given, reason: str) -> str:
+    hidden = about.secret or isinstance(given.value, (Mapping, list, tuple))
+    value = "" if hidden else f" = {shown(given.value)}"
+    return f"{given.key}{value} ({given.origin}): {reason}; allowed: {about.kind.allowed}"
+
+
+def _judge(settings: Settings, given: Mapping[str, Given], unread: frozenset[str]) -> Iterator[str]:
+    """The problems of settings that are right by themselves and wrong together."""
+    abouts = {about.name: about for about in declarations()}
+    for name, reason in disagreements(settings, unread):
+        about = abouts[name]
+        yield _line(about, given.get(name, Given(about.default, about.key, "default")), reason)
