@@ -1,0 +1,293 @@
+"""Whose name and password does the built-in login accept? A users file, or a mapping in memory.
+
+The file holds one user per line, `name:hash`, the hash made by `werkzeug.security`. Blank lines and lines
+that begin with `#` mean nothing. Names are compared exactly, after Unicode normalization (NFC).
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import string
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import NamedTuple
+
+from werkzeug.security import check_password_hash, generate_password_hash
+
+from .errors import ConfigurationError
+from .events import log
+
+NAME_LENGTH_MAX = 255
+
+_DEFAULT_METHOD = "scrypt:32768:8:1"
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+class UsersFile:
+    """The users of one file, which is read again when it changes. Safe to use from many threads.
+
+    Raises `ConfigurationError` if the file cannot be read or any line is wrong, with every mistake in it. A
+    mistake made later does not stop the login: it is logged once as an error, and the users of the last good
+    version stay.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = os.fspath(path)
+        stamp, text = _read(self._path)
+        self._state: tuple[_Stamp | None, _Users] = (stamp, _Users.of(_parse(text, self._path)))
+
+    def check(self, name: str, password: str) -> str | None:
+        """The subject, which is the user's name as the file spells it, or None. An unknown name costs as much
+        time as a known one with a wrong password."""
+        return self._users().check(name, password)
+
+    def knows(self, subject: str) -> bool:
+        """Whether this user is in the file now: a login made before the user was removed is worth nothing."""
+        return subject in self._users().hashes
+
+    def _users(self) -> _Users:
+        seen, users = self._state
+        stamp = _stamp_of(self._path)
+        if stamp != seen:
+            users = self._reload(stamp, users)
+        return users
+
+    def _reload(self, stamp: _Stamp | None, users: _Users) -> _Users:
+        try:
+            stamp, text = _read(self._path)
+            users = _Users.of(_parse(text, self._path))
+        except ConfigurationError as error:
+            log.error("the users of the last good version stay: %s", "; ".join(error.problems))
+        # The bad version is remembered too: it is reported once, not at every login.
+        self._state = (stamp, users)
+        return users
+
+
+def check_from_mapping(users: Mapping[str, str]) -> Callable[[str, str], str | None]:
+    """A password check, as of `UsersFile.check`, for users in memory: name to hash by `werkzeug.security`.
+
+    Raises `ConfigurationError` with every name and hash that is wrong.
+    """
+    problems = []
+    hashes = {}
+    for name, hashed in users.items():
+        problem = _problem_of(name, hashed)
+        if problem is not None:
+            problems.append(f"user {name!r}: {problem}")
+        hashes[_normal(name)] = hashed
+    if problems:
+        raise ConfigurationError(problems)
+    return _Users.of(hashes).check
+
+
+def add_user(path: str | os.PathLike[str], name: str, password: str) -> bool:
+    """Add this user to the file, or give a user of it another password. True if the user is new.
+
+    A file that is absent is made, with mode 0600; one that is there keeps its owner, and its group
+    may read it if it could. Readers see the file before or after, never between. Raises `ConfigurationError`
+    for a bad name, an empty password, a file with mistakes, or while another process changes it; `OSError` if
+    the file cannot be written.
+    """
+    if not password:
+        raise ConfigurationError("the password is empty")
+    hashed = generate_password_hash(password)
+    if problem := _problem_of(name, hashed):
+        raise ConfigurationError(f"user {name!r}: {problem}")
+    with _Change(os.fspath(path), may_be_absent=True) as change:
+        is_new = not change.drop(_normal(name))
+        change.lines.append(f"{_normal(name)}:{hashed}".encode())
+    return is_new
+
+
+def remove_user(path: str | os.PathLike[str], name: str) -> bool:
+    """Take this user out of the file. False if it was not there. Raises as `add_user` does."""
+    with _Change(os.fspath(path)) as change:
+        return change.drop(_normal(name))
+
+
+class _Users(NamedTuple):
+    hashes: Mapping[str, str]
+    decoy: str
+
+    @classmethod
+    def of(cls, hashes: Mapping[str, str]) -> _Users:
+        # What an unknown name is checked against: a hash that no password has (its digest is no digest),
+        # and as slow as most of the others.
+        methods = Counter(hashed.partition("$")[0] for hashed in hashes.values()).most_common(1)
+        method = methods[0][0] if methods else _DEFAULT_METHOD
+        return cls(hashes, f"{method}$decoy$-")
+
+    def check(self, name: str, password: str) -> str | None:
+        name = _normal(name)
+        is_right = check_password_hash(self.hashes.get(name, self.decoy), password)
+        return name if is_right else None
+
+
+class _Stamp(NamedTuple):
+    inode: int
+    size: int
+    modified: int
+    # A copy that keeps the time of its original, and a change of mode that makes the file readable again.
+    changed: int
+
+
+def _stamp_of(path: str) -> _Stamp | None:
+    try:
+        return _stamp(os.stat(path))
+    except OSError:
+        return None
+
+
+def _stamp(status: os.stat_result) -> _Stamp:
+    return _Stamp(status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def _read(path: str) -> tuple[_Stamp, bytes]:
+    try:
+        with open(path, "rb") as file:
+            # Before the text: a write that comes between makes the stamp older than the file, never newer.
+            return _stamp(os.fstat(file.fileno())), file.read()
+    except OSError as error:
+        raise ConfigurationError(f"users file {path}: {error.strerror or error}") from error
+
+
+def _parse(text: bytes, path: str) -> dict[str, str]:
+    """Names and hashes. No mistake is reported with what the line holds: that could be a password."""
+    users: dict[str, str] = {}
+    lines: dict[str, int] = {}
+    problems = []
+    for number, text_of_line in enumerate(text.removeprefix(_BYTE_ORDER_MARK).split(b"\n"), 1):
+        line = _line(text_of_line)
+        problem = (
+            f"{line.name!r} is in line {lines[line.name]} already" if line.name in lines else line.problem
+        )
+        if problem is not None:
+            problems.append(f"users file {path}, line {number}: {problem}")
+        elif line.name:
+            users[line.name], lines[line.name] = line.hashed, number
+    if problems:
+        raise ConfigurationError(problems)
+    return users
+
+
+class _Line(NamedTuple):
+    """One line of the file: a user, a problem, or neither."""
+
+    name: str = ""
+    hashed: str = ""
+    problem: str | None = None
+
+
+def _line(text: bytes) -> _Line:
+    try:
+        name, colon, hashed = (part.strip() for part in text.decode().partition(":"))
+    except UnicodeDecodeError:
+        return _Line(problem="not UTF-8")
+    if name.startswith("#") or not (name or colon):
+        return _Line()
+    problem = _problem_of(name, hashed) if colon else 'no colon: a line is "name:hash"'
+    return _Line(problem=problem) if problem else _Line(_normal(name), hashed)
+
+
+def _problem_of(name: str, hashed: str) -> str | None:
+    if not name:
+        return "the name is empty"
+    if len(name) > NAME_LENGTH_MAX:
+        return f"the name is longer than {NAME_LENGTH_MAX} characters"
+    if not name.isprintable() or ":" in name or name != name.strip() or name.startswith("#"):
+        return 'a name has no colon, no control characters, no space around it and no "#" in front'
+    method, _, rest = hashed.partition("$")
+    salt, _, digest = rest.partition("$")
+    if not salt or not digest or not set(digest) <= set(string.hexdigits):
+        return 'no hash by werkzeug.security, such as "scrypt:32768:8:1$salt$digest"'
+    if not _works(method):
+        return "a hash whose method this Python does not know: use scrypt or pbkdf2 of werkzeug.security"
+    return None
+
+
+@lru_cache(maxsize=64)
+def _works(method: str) -> bool:
+    """Whether hashes of this method can be checked here, found out by doing it once."""
+    try:
+        check_password_hash(f"{method}$salt$-", "password")
+    except (ValueError, TypeError, AttributeError, OverflowError, MemoryError):
+        return False
+    return True
+
+
+def _normal(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
+class _Change:
+    """One change of a users file: `lines` as they are on entry, in place as they are on a clean exit.
+
+    The new text is written beside the file under a name that only one process can create, so two changes at
+    once cannot lose one another.
+    """
+
+    def __init__(self, path: str, *, may_be_absent: bool = False) -> None:
+        # The file behind a symbolic link is replaced, not the link.
+        self._path = os.path.realpath(path)
+        self._new = f"{self._path}.new"
+        self._may_be_absent = may_be_absent
+        self.lines: list[bytes] = []
+
+    def __enter__(self) -> _Change:
+        try:
+            self._file = os.open(self._new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            raise ConfigurationError(
+                f"{self._new} exists: the users file is being changed just now, or a change was interrupted. "
+                "Remove it if no other process is at work."
+            ) from None
+        try:
+            self._load()
+        except BaseException:
+            self._leave()
+            raise
+        return self
+
+    def _load(self) -> None:
+        if self._may_be_absent and not os.path.exists(self._path):
+            return
+        _, text = _read(self._path)
+        _parse(text, self._path)
+        self.lines = text.removeprefix(_BYTE_ORDER_MARK).removesuffix(b"\n").split(b"\n")
+        self._keep_access(os.stat(self._path))
+
+    def _keep_access(self, old: os.stat_result) -> None:
+        # The server may run under another account than the operator who adds a user.
+        if hasattr(os, "fchown"):
+            new = os.fstat(self._file)
+            if (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid):
+                os.fchown(self._file, old.st_uid, old.st_gid)
+            os.fchmod(self._file, 0o600 | (stat.S_IMODE(old.st_mode) & stat.S_IRGRP))
+
+    def drop(self, name: str) -> bool:
+        """Take out the line of this user; whether there was one."""
+        kept = [line for line in self.lines if _line(line).name != name]
+        is_there = len(kept) < len(self.lines)
+        self.lines = kept
+        return is_there
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self._leave()
+            return
+        try:
+            with os.fdopen(self._file, "wb") as file:
+                file.write(b"".join(line + b"\n" for line in self.lines))
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(self._new, self._path)
+        except BaseException:
+            os.unlink(self._new)
+            raise
+
+    def _leave(self) -> None:
+        os.close(self._file)
+        os.unlink(self._new)
