@@ -1,0 +1,280 @@
+"""Registered clients: where they are kept, and how they authenticate (RFC 6749 section 2.3)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import sha256
+from typing import NamedTuple, Protocol
+from urllib.parse import unquote_plus
+
+import msgspec
+
+from .backends.base import Backend
+from .errors import InvalidClient, InvalidRequest, RegistryError, TooManyRequests
+from .parameters import Parameters, printable
+
+FORMAT = 1
+CLIENT_ID_PREFIX = "oc_"
+CLIENT_SECRET_PREFIX = "ocs_"
+UNUSED_TTL = 86400.0
+"""Seconds after which a registration that no user ever completed may be forgotten."""
+
+_NO_SECRET = bytes(32)
+_UNKNOWN_OR_WRONG = "unknown client, or wrong client authentication"
+
+
+class Client(msgspec.Struct, array_like=True, frozen=True):
+    """One registered client. `secret_hash` is empty for a public one; lifetimes are seconds or None.
+
+    `scopes` None means "no restriction of its own". New fields are only ever added at the end.
+    """
+
+    client_id: str
+    redirect_uris: tuple[str, ...]
+    auth_method: str = "none"
+    secret_hash: bytes = b""
+    grant_types: tuple[str, ...] = ("authorization_code", "refresh_token")
+    response_types: tuple[str, ...] = ("code",)
+    scopes: tuple[str, ...] | None = None
+    metadata: dict[str, object] = {}
+    created_at: float = 0.0
+    access_ttl: float | None = None
+    refresh_ttl: float | None = None
+    used: bool = False
+    configured: bool = False
+    trusted: bool = False
+
+    @property
+    def public(self) -> bool:
+        return not self.secret_hash
+
+    @property
+    def name(self) -> str:
+        """What it calls itself, or its id."""
+        name = self.metadata.get("client_name")
+        return name if isinstance(name, str) and name.strip() else self.client_id
+
+    def may(self, grant_type: str) -> bool:
+        return grant_type in self.grant_types
+
+
+class Credentials(NamedTuple):
+    """How a client presents itself. `pairs` are the (id, secret) readings of it; none for a public client."""
+
+    client_id: str | None
+    pairs: tuple[tuple[str, str], ...]
+    scheme: str
+
+    def __repr__(self) -> str:
+        return f"<credentials of {self.client_id!r}>"
+
+
+class FailureCounter(Protocol):
+    """Counts failures per name, over all workers."""
+
+    def wait(self, realm: str, name: str) -> int: ...
+
+    def failed(self, realm: str, name: str) -> object: ...
+
+
+def read_credentials(authorization: str | None, form: Parameters) -> Credentials:
+    """What the request says of its client.
+
+    Raises `InvalidRequest` if it authenticates in two ways or names two clients, `InvalidClient` if the
+    Basic credentials cannot be read.
+    """
+    form.require_single(("client_id", "client_secret"))
+    form.require_printable(("client_id",))
+    named, secret = form.get("client_id"), form.get("client_secret")
+    scheme, _, rest = (authorization or "").strip().partition(" ")
+    if scheme.lower() != "basic":
+        if secret is None:
+            return Credentials(named, (), "none")
+        if named is None:
+            raise InvalidRequest("client_id: missing")
+        return Credentials(named, ((named, secret),), "post")
+    if secret is not None:
+        raise InvalidRequest("client_secret: sent both in the body and as HTTP Basic")
+    pairs = _basic_pairs(rest)
+    if named is None:
+        return _of_pairs(pairs)
+    meant = tuple(pair for pair in pairs if pair[0] == named)
+    if not meant:
+        raise InvalidRequest("client_id: another one than in the Authorization header")
+    return _of_pairs(meant)
+
+
+def _of_pairs(pairs: tuple[tuple[str, str], ...]) -> Credentials:
+    # Some libraries send a public client's id as Basic too, with nothing after the colon.
+    return Credentials(pairs[0][0], tuple(pair for pair in pairs if pair[1]), "basic")
+
+
+def _basic_pairs(encoded: str) -> tuple[tuple[str, str], ...]:
+    """The pair form-decoded as RFC 6749 section 2.3.1 says, then raw, as many clients send it."""
+    try:
+        raw = base64.b64decode(encoded.strip(), validate=True).decode("utf-8")
+    except (ValueError, binascii.Error):
+        raise _unreadable() from None
+    name, colon, secret = raw.partition(":")
+    if not colon:
+        raise _unreadable()
+    try:
+        decoded = (unquote_plus(name, errors="strict"), unquote_plus(secret, errors="strict"))
+    except UnicodeDecodeError:
+        return ((name, secret),)
+    return (decoded,) if decoded == (name, secret) else (decoded, (name, secret))
+
+
+def _unreadable() -> InvalidClient:
+    return _invalid_client("the Authorization header is not HTTP Basic of client id and secret")
+
+
+class Clients:
+    """The clients of one server: those of the configuration first, then those in the registry."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        configured: Mapping[str, Client],
+        failures: FailureCounter,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._backend = backend
+        self._configured = dict(configured)
+        self._failures = failures
+        self._clock = clock
+
+    def get(self, client_id: str) -> Client | None:
+        """The client with exactly this id, or None."""
+        configured = self._configured.get(client_id)
+        if configured is not None:
+            return configured
+        if len(client_id) > 255 or not printable(client_id):
+            return None
+        entry = self._backend.get(_key(client_id))
+        return None if entry is None else _decode(entry.body)
+
+    def register(self, metadata: Mapping[str, object], **fields: object) -> tuple[Client, str | None]:
+        """Keep a new client under an id of our own; the client, and its secret unless it is public."""
+        secret = None
+        if fields.get("auth_method") != "none":
+            secret = CLIENT_SECRET_PREFIX + secrets.token_urlsafe(32)
+        client = msgspec.structs.replace(
+            Client(client_id=CLIENT_ID_PREFIX + secrets.token_urlsafe(18), redirect_uris=()),
+            metadata=dict(metadata),
+            created_at=float(int(self._clock())),
+            secret_hash=b"" if secret is None else hash_secret(secret),
+            **fields,
+        )
+        expires_at = client.created_at + UNUSED_TTL
+        if not self._backend.swap(_key(client.client_id), None, _encode(client), expires_at):
+            raise RegistryError("a client id that was just drawn is taken: is the random source broken?")
+        return client, secret
+
+    def mark_used(self, client: Client) -> None:
+        """A user has completed an authorization with this client: keep it from now on."""
+        if client.used or client.configured:
+            return
+        entry = self._backend.get(_key(client.client_id))
+        if entry is not None and not _decode(entry.body).used:
+            kept = msgspec.structs.replace(_decode(entry.body), used=True)
+            # Losing this swap means that another request has done the same.
+            self._backend.swap(_key(client.client_id), entry, _encode(kept), None)
+
+    def authenticate(self, credentials: Credentials) -> Client:
+        """The client that these credentials prove, or that a public client's request names.
+
+        Raises `InvalidClient`, with one text for an unknown client and a wrong secret, and
+        `TooManyRequests` instead once too many wrong secrets were tried. The right one always passes.
+        """
+        if credentials.client_id is None:
+            raise _invalid_client("client authentication is missing")
+        if not credentials.pairs:
+            client = self.get(credentials.client_id)
+            if client is None or not client.public:
+                # Not counted, for nothing was guessed: a client whose registration is gone must hear so
+                # however often it asks, and then registers again.
+                raise _invalid_client(_UNKNOWN_OR_WRONG)
+            return client
+        for client_id, secret in credentials.pairs:
+            client = self.get(client_id)
+            expected = client.secret_hash if client is not None and client.secret_hash else _NO_SECRET
+            if hmac.compare_digest(expected, hash_secret(secret)) and client is not None:
+                return client
+        raise self._failed(credentials)
+
+    def _failed(self, credentials: Credentials) -> Exception:
+        # One of 65,536 buckets by id: the number of counters stays bounded whatever ids are tried, and a
+        # collision costs nobody anything, for the right secret is accepted before anyone looks here.
+        bucket = sha256((credentials.client_id or "").encode("utf-8", "replace")).hexdigest()[:4]
+        self._failures.failed("client", bucket)
+        wait = self._failures.wait("client", bucket)
+        if wait:
+            return TooManyRequests("too many failed authentications of this client", retry_after=wait)
+        return _invalid_client(_UNKNOWN_OR_WRONG)
+
+
+def configured_client(client_id: str, members: Mapping[str, object]) -> Client:
+    """A client of the settings (`OAUTH_CLIENTS`), whose members were checked there."""
+    secret, secret_hash = members.get("client_secret"), members.get("client_secret_hash")
+    digest = hash_secret(str(secret)) if secret else bytes.fromhex(str(secret_hash)) if secret_hash else b""
+    name = members.get("client_name")
+    scope = members.get("scope")
+    return Client(
+        client_id=client_id,
+        redirect_uris=_texts(members.get("redirect_uris")),
+        auth_method=str(
+            members.get("token_endpoint_auth_method") or ("client_secret_basic" if digest else "none")
+        ),
+        secret_hash=digest,
+        grant_types=_texts(members.get("grant_types")) or ("authorization_code", "refresh_token"),
+        scopes=None if scope is None else _texts(scope.split() if isinstance(scope, str) else scope),
+        metadata={} if name is None else {"client_name": name},
+        access_ttl=_seconds(members.get("access_token_ttl")),
+        refresh_ttl=_seconds(members.get("refresh_token_ttl")),
+        used=True,
+        configured=True,
+        trusted=bool(members.get("trusted")),
+    )
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    if isinstance(value, str):
+        return (value,)
+    return tuple(str(item) for item in value) if isinstance(value, Sequence) else ()
+
+
+def _seconds(value: object) -> float | None:
+    return float(value) if isinstance(value, (int, float)) else None
+
+
+def hash_secret(secret: str) -> bytes:
+    """SHA-256 is enough here: the secrets that this server issues have 256 bits."""
+    return sha256(secret.encode("utf-8", "surrogatepass")).digest()
+
+
+def _invalid_client(description: str) -> InvalidClient:
+    return InvalidClient(description, headers=(("WWW-Authenticate", 'Basic realm="oauth"'),))
+
+
+def _key(client_id: str) -> bytes:
+    return b"c" + client_id.encode("utf-8", "surrogatepass")
+
+
+def _encode(client: Client) -> bytes:
+    return bytes((FORMAT,)) + msgspec.msgpack.encode(client)
+
+
+def _decode(body: bytes) -> Client:
+    if body[:1] != b"\x01":
+        raise RegistryError("a client record has a format that this release cannot read")
+    try:
+        return msgspec.msgpack.decode(body[1:], type=Client)
+    except msgspec.MsgspecError as error:
+        raise RegistryError("a client record is damaged: restore the registry from a backup") from error

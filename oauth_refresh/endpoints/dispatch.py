@@ -1,0 +1,151 @@
+"""Which endpoint answers a request, and what every answer of theirs has in common."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, NamedTuple
+
+from werkzeug.wrappers import Request, Response
+
+from .. import cors
+from ..addresses import NOT_CONFIGURED, Addresses
+from ..errors import OAuthError, RegistryError
+from ..responses import error_response, json_response
+from ..server import Server
+from .authorize import authorize
+from .login import login, logout
+from .register import register
+from .revoke import revoke
+from .token import token
+from .well_known import is_well_known, well_known
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+log = logging.getLogger("oauth_refresh")
+
+
+class Endpoint(NamedTuple):
+    """One endpoint. A `page` is read by people: it has no CORS headers, and its errors are HTML."""
+
+    answer: Callable[[Server, Request, Addresses], Response]
+    methods: tuple[str, ...]
+    page: bool = False
+
+
+class Endpoints:
+    """All endpoints of one server: a WSGI application for the paths that `owns` says are ours."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        prefix = server.settings.prefix
+        pages = {"/authorize": authorize, "/login": login}
+        found = {
+            prefix + path: Endpoint(answer, ("GET", "HEAD", "POST"), page=True)
+            for path, answer in pages.items()
+        }
+        found[prefix + "/logout"] = Endpoint(logout, ("POST",), page=True)
+        found[prefix + "/token"] = Endpoint(token, ("POST",))
+        found[prefix + "/revoke"] = Endpoint(revoke, ("POST",))
+        if server.settings.registration == "open":
+            found[prefix + "/register"] = Endpoint(register, ("POST",))
+        if server.settings.root_aliases:
+            aliases = [name for name in ("/authorize", "/token", "/register") if prefix + name in found]
+            found.update({name: found[prefix + name] for name in aliases})
+        self._found = found
+        self._below = prefix + "/"
+        self._well_known = Endpoint(well_known, ("GET", "HEAD"))
+
+    def owns(self, path: str) -> bool:
+        """Whether this path (as in PATH_INFO) is answered here. Asked at every request."""
+        return (
+            path in self._found
+            or path.startswith(self._below)
+            or ("/.well-known/o" in path and is_well_known(path))
+        )
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        path = environ.get("PATH_INFO", "")
+        endpoint = self._found.get(path)
+        if endpoint is None and is_well_known(path):
+            endpoint = self._well_known
+        response = self._answer(endpoint, environ)
+        if endpoint is None or not endpoint.page:
+            for name, value in cors.actual(environ, self._server.settings.cors_origins):
+                response.headers.add(name, value)
+        return response(environ, start_response)
+
+    def _answer(self, endpoint: Endpoint | None, environ: WSGIEnvironment) -> Response:
+        method = environ["REQUEST_METHOD"]
+        if endpoint is None:
+            if cors.is_preflight(environ):
+                return self._preflight(environ, ("GET", "POST"))
+            return json_response({"error": "not_found", "error_description": "no such endpoint"}, 404)
+        if method == "OPTIONS":
+            return self._options(endpoint, environ)
+        if method not in endpoint.methods:
+            return _not_allowed(endpoint)
+        try:
+            addresses = self._server.addresses.of(environ)
+            if addresses is None:
+                return json_response({"error": "server_error", "error_description": NOT_CONFIGURED}, 500)
+            return endpoint.answer(self._server, Request(environ), addresses)
+        except OAuthError as error:
+            log.info("%s %s: %s (%s)", method, environ["PATH_INFO"], error.code, error)
+            return (
+                self._page(str(error.description), error.status) if endpoint.page else error_response(error)
+            )
+        except RegistryError as error:
+            log.error("the registry cannot answer: %s", error)  # noqa: TRY400 - the text says it all
+            return self._unavailable(endpoint, error)
+        except Exception:
+            return self._broken(endpoint, environ)
+
+    def _options(self, endpoint: Endpoint, environ: WSGIEnvironment) -> Response:
+        if endpoint.page or not cors.is_preflight(environ):
+            return Response(status=204, headers={"Allow": ", ".join((*endpoint.methods, "OPTIONS"))})
+        return self._preflight(environ, endpoint.methods)
+
+    def _preflight(self, environ: WSGIEnvironment, methods: tuple[str, ...]) -> Response:
+        origins = self._server.settings.cors_origins
+        headers = cors.preflight(environ, origins, (*methods, "OPTIONS"))
+        names = {name for name, _ in cors.actual(environ, origins)}
+        return Response(status=204, headers=[header for header in headers if header[0] not in names])
+
+    def _page(self, message: str, status: int) -> Response:
+        return self._server.pages.error("This request cannot be answered", message, status=status)
+
+    def _unavailable(self, endpoint: Endpoint, error: RegistryError) -> Response:
+        if endpoint.page:
+            response = self._server.pages.error(
+                "Temporarily unavailable",
+                "The server cannot reach its registry just now.",
+                advice="Nothing is lost. Wait a moment and load this page again.",
+                status=503,
+            )
+        else:
+            told = {"error": "temporarily_unavailable", "error_description": "try again in a moment"}
+            response = json_response(told, 503)
+        response.headers["Retry-After"] = str(error.retry_after)
+        return response
+
+    def _broken(self, endpoint: Endpoint, environ: WSGIEnvironment) -> Response:
+        number = uuid.uuid4().hex[:12]
+        log.exception("error %s at %s %s", number, environ["REQUEST_METHOD"], environ["PATH_INFO"])
+        if not endpoint.page:
+            return json_response({"error": "server_error", "error_description": f"error {number}"}, 500)
+        return self._server.pages.error(
+            "Something went wrong here",
+            "This is not your fault.",
+            advice="Try again. If it happens again, tell the operator the number below.",
+            status=500,
+            correlation_id=number,
+        )
+
+
+def _not_allowed(endpoint: Endpoint) -> Response:
+    allowed = ", ".join((*endpoint.methods, "OPTIONS"))
+    told = {"error": "invalid_request", "error_description": f"the method must be one of {allowed}"}
+    return json_response(told, 405, [("Allow", allowed)])

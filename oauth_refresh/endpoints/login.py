@@ -1,0 +1,153 @@
+"""/oauth/login and /oauth/logout: the built-in login, for servers whose application has none of its own."""
+
+from __future__ import annotations
+
+from werkzeug.wrappers import Request, Response
+
+from ..addresses import Addresses
+from ..authorization import read_target
+from ..errors import InvalidRequest, OAuthError
+from ..login import Browser
+from ..pages import wait_text
+from ..parameters import Parameters, read_form, read_query
+from ..redirects import form_action_source
+from ..server import Server
+from .authorize import redirect
+
+LOGIN_PAGE_SECONDS = 3600
+PASSWORD_MAX = 1024
+USERNAME_MAX = 255
+
+_WRONG = "That user name and password do not fit together."
+_OUTDATED = "This page was out of date. Please sign in again."
+
+
+def login(server: Server, request: Request, addresses: Addresses) -> Response:
+    if not server.has_login_page:
+        return server.pages.error("No login here", "Users of this server sign in elsewhere.", status=404)
+    if request.method == "POST":
+        return _sign_in(server, request, addresses)
+    cookies = server.cookies(addresses)
+    browser = cookies.read(request)
+    if browser.subject is not None:
+        hidden = {"continue": cookies.seal(browser, "logout", {"query": None})}
+        response = server.pages.account(browser.subject, _url(server, addresses, "/logout"), hidden)
+    else:
+        response = _form(server, addresses, browser, None)
+    cookies.remember(response, browser)
+    return response
+
+
+def _form(
+    server: Server,
+    addresses: Addresses,
+    browser: Browser,
+    query: str | None,
+    *,
+    error: str = "",
+    username: str = "",
+    status: int = 200,
+) -> Response:
+    redirect_uri = None if query is None else _redirect_uri_of(server, query)
+    return server.pages.login(
+        _url(server, addresses, "/login"),
+        {"continue": server.cookies(addresses).seal(browser, "login", {"query": query})},
+        error=error,
+        username=username,
+        form_target=None if redirect_uri is None else form_action_source(redirect_uri),
+        status=status,
+    )
+
+
+def _sign_in(server: Server, request: Request, addresses: Addresses) -> Response:
+    form = read_form(request)
+    form.require_single(("continue", "username", "password"))
+    cookies = server.cookies(addresses)
+    browser = cookies.read(request)
+    pending = cookies.unseal(browser, "login", form.get("continue"), LOGIN_PAGE_SECONDS)
+    if pending is None:
+        # Another tab has signed in or out, or cookies are off. The password was not looked at.
+        response = _form(server, addresses, browser, None, error=_OUTDATED, status=403)
+        cookies.remember(response, browser)
+        return response
+    query = pending["query"]
+    username, password = _credentials(form)
+    wait = _reserve(server, request, username)
+    if wait:
+        response = _form(
+            server, addresses, browser, query, error=wait_text(wait), username=username, status=429
+        )
+        response.headers["Retry-After"] = str(wait)
+        return response
+    subject = server.check_password(username, password)
+    if subject is None:
+        server.events.emit("login_failed", {"username": username})
+        return _form(server, addresses, browser, query, error=_WRONG, username=username, status=403)
+    _forgive(server, request, username)
+    response = redirect(_next(server, addresses, query), 303)
+    cookies.sign_in(response, browser, subject)
+    server.events.emit("login", {"subject": subject})
+    return response
+
+
+def _credentials(form: Parameters) -> tuple[str, str]:
+    username, password = form.get("username") or "", form.get("password") or ""
+    if len(username) > USERNAME_MAX or len(password) > PASSWORD_MAX:
+        raise InvalidRequest(
+            f"username, password: at most {USERNAME_MAX} and {PASSWORD_MAX} characters are allowed"
+        )
+    return username, password
+
+
+def _reserve(server: Server, request: Request, username: str) -> int:
+    """Count this attempt before the password is looked at; the seconds to wait if there were too many."""
+    wait = server.attempts.reserve("account", username)
+    address = server.source_address(request.environ)
+    if not wait and address is not None:
+        wait = server.source_attempts.reserve("address", address)
+    if wait:
+        server.events.emit("login_locked", {"username": username, "wait": wait})
+    return wait
+
+
+def _forgive(server: Server, request: Request, username: str) -> None:
+    server.attempts.clear("account", username)
+    address = server.source_address(request.environ)
+    if address is not None:
+        server.source_attempts.give_back("address", address)
+
+
+def logout(server: Server, request: Request, addresses: Addresses) -> Response:
+    """Sign out, and go on where the form says: to the login page, if another account is wanted."""
+    form = read_form(request)
+    form.require_single(("continue",))
+    cookies = server.cookies(addresses)
+    browser = cookies.read(request)
+    pending = cookies.unseal(browser, "logout", form.get("continue"), LOGIN_PAGE_SECONDS)
+    if pending is None:
+        return server.pages.error(
+            "This page is out of date", "Nobody was signed out.", advice="Load it again.", status=403
+        )
+    if pending["query"] is None:
+        response = server.pages.signed_out()
+    else:
+        response = redirect(_next(server, addresses, pending["query"]), 303)
+    cookies.sign_out(response, browser)
+    return response
+
+
+def _next(server: Server, addresses: Addresses, query: str | None) -> str:
+    """Where a login leads: back to the authorization request, or to the page that says who is signed in."""
+    return _url(server, addresses, "/login" if query is None else f"/authorize?{query}")
+
+
+def _url(server: Server, addresses: Addresses, path: str) -> str:
+    return addresses.base + server.settings.prefix + path
+
+
+def _redirect_uri_of(server: Server, query: str) -> str | None:
+    """Where the whole way may end: browsers ask for leave to go there already at this form."""
+    try:
+        return read_target(read_query(query.encode("ascii", "replace")), server.clients.get).redirect_uri
+    except OAuthError:
+        return None

@@ -1,0 +1,32 @@
+"""POST /oauth/revoke: end a token, or the whole grant (RFC 7009)."""
+
+from __future__ import annotations
+
+from werkzeug.wrappers import Request, Response
+
+from ..addresses import Addresses
+from ..clients import read_credentials
+from ..errors import InvalidGrant, InvalidRequest
+from ..parameters import read_form
+from ..responses import json_response
+from ..server import Server
+from ..tokens import read
+
+KNOWN = ("token", "token_type_hint", "client_id", "client_secret")
+
+
+def revoke(server: Server, request: Request, addresses: Addresses) -> Response:
+    """200 for whatever is ended now or was none of ours. The hint is not needed: a token names its kind."""
+    form = read_form(request)
+    form.require_single(KNOWN)
+    client = server.clients.authenticate(read_credentials(request.headers.get("Authorization"), form))
+    text = form.get("token")
+    if text is None:
+        raise InvalidRequest("token: missing")
+    presented = read(text)
+    if presented is not None:
+        refusal = server.registry.revoke_presented(presented, client.client_id)
+        if refusal is not None and refusal.reason == "other_client":
+            raise InvalidGrant("token: issued to another client", detail=f"grant {presented.grant_id.hex()}")
+    # Some clients read JSON from every answer, and fail where there is none.
+    return json_response({})

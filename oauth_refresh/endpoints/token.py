@@ -1,0 +1,134 @@
+"""POST /oauth/token: exchange an authorization code or a refresh token (RFC 6749 sections 4.1.3 and 6)."""
+
+from __future__ import annotations
+
+from werkzeug.wrappers import Request, Response
+
+from ..addresses import Addresses
+from ..cases import Ask, Issue, Refuse
+from ..clients import Client, Credentials, read_credentials
+from ..errors import (
+    InvalidGrant,
+    InvalidRequest,
+    RegistryError,
+    UnauthorizedClient,
+    UnsupportedGrantType,
+)
+from ..events import log
+from ..parameters import Parameters, read_form
+from ..refusals import error_of
+from ..resources import select
+from ..responses import json_response
+from ..scopes import TOLERATED, join, parse_scope
+from ..server import Server
+from ..tokens import CODE, REFRESH, Presented, read
+
+KNOWN = (
+    "grant_type",
+    "code",
+    "redirect_uri",
+    "code_verifier",
+    "refresh_token",
+    "scope",
+    "client_id",
+    "client_secret",
+)
+
+
+def token(server: Server, request: Request, addresses: Addresses) -> Response:
+    form = read_form(request)
+    form.require_single(KNOWN)
+    grant_type = form.get("grant_type")
+    if grant_type is None:
+        raise InvalidRequest("grant_type: missing")
+    if grant_type not in ("authorization_code", "refresh_token"):
+        raise UnsupportedGrantType("grant_type: authorization_code or refresh_token")
+    credentials = read_credentials(request.headers.get("Authorization"), form)
+    if grant_type == "authorization_code":
+        return _redeem(server, form, credentials, addresses)
+    return _refresh(server, form, credentials, addresses)
+
+
+def _redeem(server: Server, form: Parameters, credentials: Credentials, addresses: Addresses) -> Response:
+    client = server.clients.authenticate(credentials)
+    code = _presented(form, "code", CODE)
+    if not client.may("authorization_code"):
+        raise UnauthorizedClient("this client is not registered for authorization_code")
+    ask = _ask(server, form, client.client_id, addresses)._replace(
+        verifier=form.get("code_verifier"), redirect_uri=form.get("redirect_uri")
+    )
+    answer = server.registry.redeem(code, ask, server.policy_for(client))
+    issue = _granted(answer, code)
+    try:
+        server.clients.mark_used(client)
+    except RegistryError as error:
+        # The tokens are there already. The registration is marked at the next authorization.
+        log.warning("the use of a registration could not be recorded: %s", error)
+    return _tokens(issue)
+
+
+def _refresh(server: Server, form: Parameters, credentials: Credentials, addresses: Addresses) -> Response:
+    if credentials.client_id is not None:
+        client: Client | None = server.clients.authenticate(credentials)
+        refresh_token = _presented(form, "refresh_token", REFRESH)
+    else:
+        refresh_token = _presented(form, "refresh_token", REFRESH)
+        client = _named_by(server, refresh_token)
+    if client is not None and not client.may("refresh_token"):
+        raise UnauthorizedClient("this client is not registered for refresh_token")
+    ask = _ask(server, form, None if client is None else client.client_id, addresses)
+    answer = server.registry.refresh(refresh_token, ask, server.policy_for(client))
+    return _tokens(_granted(answer, refresh_token))
+
+
+def _named_by(server: Server, refresh_token: Presented) -> Client | None:
+    """The public client to which this token was issued: it may leave its `client_id` out.
+
+    None for an imported token whose client nobody knows. A confidential client must authenticate.
+    """
+    owner = server.registry.owner(refresh_token)
+    if owner is None:
+        raise error_of(Refuse("noise"), refresh_token)
+    if not owner:
+        return None
+    return server.clients.authenticate(Credentials(owner, (), "none"))
+
+
+def _presented(form: Parameters, name: str, kind: str) -> Presented:
+    text = form.get(name)
+    if text is None:
+        raise InvalidRequest(f"{name}: missing")
+    form.require_printable((name,))
+    presented = read(text)
+    if presented is None or presented.kind != kind:
+        raise InvalidGrant(f"{name}: not valid", detail=f"{name} is not well formed")
+    return presented
+
+
+def _ask(server: Server, form: Parameters, client_id: str | None, addresses: Addresses) -> Ask:
+    asked, wanted = form.get("scope"), form.all("resource")
+    scopes = None
+    if asked is not None:
+        meant = set(parse_scope(asked)) - (TOLERATED - set(server.settings.known_scopes))
+        scopes = tuple(sorted(meant)) or None
+    resources = select(wanted, server.resources(addresses)) if wanted else None
+    return Ask(client_id, scopes, resources)
+
+
+def _granted(answer: Issue | Refuse, presented: Presented) -> Issue:
+    if isinstance(answer, Refuse):
+        raise error_of(answer, presented)
+    return answer
+
+
+def _tokens(issue: Issue) -> Response:
+    members: dict[str, object] = {
+        "access_token": issue.access_token,
+        "token_type": "Bearer",
+        "expires_in": issue.expires_in,
+    }
+    if issue.refresh_token is not None:
+        members["refresh_token"] = issue.refresh_token
+    if issue.rights.scopes:
+        members["scope"] = join(issue.rights.scopes)
+    return json_response(members)

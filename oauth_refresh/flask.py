@@ -1,0 +1,122 @@
+"""The Flask extension: `OAuthRefresh(app)` puts the middleware in front of a Flask application.
+
+app = Flask(__name__)
+OAuthRefresh(app, protect={"/api": "notes:read"}, user_loader=lambda: session.get("user"))
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar, cast
+
+from flask import Flask, current_app, request
+from werkzeug.local import LocalProxy
+from werkzeug.wrappers import Response
+
+from .guard import TOKEN_KEY, Refusal
+from .identity import Identity
+from .middleware import OAuthMiddleware
+from .paths import Requirement
+from .scopes import parse_scope
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_NAME = "oauth_refresh"
+
+
+def _token() -> Identity | None:
+    identity = request.environ.get(TOKEN_KEY)
+    return identity if isinstance(identity, Identity) else None
+
+
+current_token = cast("Identity", LocalProxy(_token))
+"""The identity of the access token of this request: subject, client_id, scopes, … Falsy without a token."""
+
+
+class OAuthRefresh:
+    """The middleware as a Flask extension. Settings come from `app.config` (`OAUTH_…`) and from keywords.
+
+    `user_loader` may be a callable without parameters, asked inside of a request context, so that `session`
+    and Flask-Login's `current_user` work in it; it answers the subject as text, or None. Flask's
+    `SECRET_KEY` is the server secret unless `OAUTH_SECRET_KEY` is set. Raises `ConfigurationError`.
+    """
+
+    def __init__(self, app: Flask | None = None, **settings: Any) -> None:
+        self._settings = settings
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Flask) -> None:
+        """Put the middleware in front of `app`. One extension object serves any number of applications."""
+        if _NAME in app.extensions:
+            raise RuntimeError("this application has OAuthRefresh already")
+        settings = dict(self._settings)
+        config: dict[str, object] = dict(app.config)
+        for place, key in ((settings, "user_loader"), (config, "OAUTH_USER_LOADER")):
+            loader = place.get(key)
+            if callable(loader):
+                place[key] = _in_request_context(app, loader)
+        middleware = OAuthMiddleware(app.wsgi_app, config, base_dir=app.instance_path, **settings)
+        app.extensions[_NAME] = middleware
+        app.wsgi_app = middleware  # type: ignore[method-assign]
+
+    @property
+    def middleware(self) -> OAuthMiddleware:
+        """The middleware of the current application, with its `registry` and `settings`."""
+        return _middleware()
+
+
+def _middleware() -> OAuthMiddleware:
+    middleware = current_app.extensions.get(_NAME)
+    if not isinstance(middleware, OAuthMiddleware):
+        raise RuntimeError("this application has no OAuthRefresh: call OAuthRefresh(app) or init_app(app)")
+    return middleware
+
+
+def _in_request_context(app: Flask, loader: Callable[..., Any]) -> Callable[[Mapping[str, Any]], Any]:
+    try:
+        takes_environ = bool(inspect.signature(loader).parameters)
+    except (TypeError, ValueError):
+        takes_environ = False
+
+    def load(environ: Mapping[str, Any]) -> Any:
+        with app.request_context(dict(environ)):
+            return loader(environ) if takes_environ else loader()
+
+    return load
+
+
+def require_scope(scopes: str) -> Callable[[Callable[P, R]], Callable[P, R | Response]]:
+    """A view that needs these scopes (several are separated by spaces; "" is any valid token).
+
+    Works on paths that `OAUTH_PROTECT` covers, where it asks for more, and on those that it does not.
+    Without a token the client gets 401, without a scope 403, with the challenge that tells it what to ask.
+    """
+    needed = parse_scope(scopes)
+
+    def decorate(view: Callable[P, R]) -> Callable[P, R | Response]:
+        @wraps(view)
+        def guarded(*args: P.args, **kwargs: P.kwargs) -> R | Response:
+            refusal = _refusal(needed)
+            return view(*args, **kwargs) if refusal is None else _response(refusal)
+
+        return guarded
+
+    return decorate
+
+
+def _refusal(needed: tuple[str, ...]) -> Refusal | None:
+    middleware, environ = _middleware(), request.environ
+    covering = middleware.requirement(environ, environ.get("PATH_INFO", ""))
+    requirement = Requirement(() if covering is None else covering.prefixes, needed)
+    identity = _token()
+    if identity is None:
+        return middleware.guard.admit(environ, requirement)
+    return middleware.guard.missing_scope(environ, requirement, identity)
+
+
+def _response(refusal: Refusal) -> Response:
+    return Response(refusal.body, refusal.status, refusal.headers)

@@ -1,0 +1,97 @@
+"""OAuthMiddleware: is a request ours to answer, ours to guard, or to be passed on untouched?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from .cors import is_preflight
+from .errors import ConfigurationError, InvalidScope
+from .guard import TOKEN_KEY, Guard, send
+from .paths import PUBLIC, Requirement
+from .scopes import parse_scope
+from .settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+
+class OAuthMiddleware:
+    """A WSGI application in front of another: OAuth authorization server and protected resource.
+
+    `app` is the application behind. `config` is a mapping such as Flask's; keywords are settings in lower
+    case (`protect={"/api": "notes:read"}`, `access_token_ttl="15m"`) and win over everything else. Raises
+    `ConfigurationError` with every mistake in the settings.
+
+        application = OAuthMiddleware(application, protect={"/api": ""}, users_file="users.txt")
+    """
+
+    def __init__(
+        self,
+        app: WSGIApplication,
+        config: Mapping[str, object] | None = None,
+        *,
+        defaults: Mapping[str, object] | None = None,
+        environ: Mapping[str, str] | None = None,
+        config_file: str | None = None,
+        base_dir: str | None = None,
+        clock: Callable[[], float] = time.time,
+        **keywords: object,
+    ) -> None:
+        # Endpoints and pages bring Werkzeug and a template engine. An import of the package, which may only
+        # want the guard, does without; a request never imports anything.
+        from .endpoints.dispatch import Endpoints
+        from .server import Server
+
+        self.app = app
+        self.settings: Settings = load_settings(
+            config=config, environ=environ, defaults=defaults, keywords=keywords, config_file=config_file
+        )
+        self.server = Server(self.settings, base_dir=base_dir, clock=clock)
+        self.registry = self.server.registry
+        self._endpoints = Endpoints(self.server)
+        self._owns = self._endpoints.owns
+        self.requirement = self._matcher()
+        self.guard = Guard(
+            self.registry,
+            self.server.addresses,
+            set_remote_user=self.settings.set_remote_user,
+            cors_origins=self.settings.cors_origins,
+        )
+        headers = self.settings.identity_headers
+        # A header that only the server may set; and the key that only the guard may.
+        self._removed = (TOKEN_KEY, *("HTTP_" + header.upper().replace("-", "_") for header in headers))
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        path = environ.get("PATH_INFO", "")
+        if self._owns(path):
+            return self._endpoints(environ, start_response)
+        for key in self._removed:
+            environ.pop(key, None)
+        requirement = self.requirement(environ, path)
+        if requirement is not None and not is_preflight(environ):
+            refusal = self.guard.admit(environ, requirement)
+            if refusal is not None:
+                return send(refusal, environ, start_response)
+        return self.app(environ, start_response)
+
+    def _matcher(self) -> Callable[[WSGIEnvironment, str], Requirement | None]:
+        protect, protection = self.settings.protect, self.server.protection
+        if protection is not None:
+            match = protection.match
+            return lambda environ, path: match(environ["REQUEST_METHOD"], path)
+        if not callable(protect):
+            raise ConfigurationError("OAUTH_PROTECT: a mapping or a callable is needed")
+        decide: Callable[[WSGIEnvironment], Any] = protect
+        return lambda environ, path: _decided(decide(environ))
+
+
+def _decided(scopes: str | None) -> Requirement | None:
+    """What a callable `protect` demands: None or "public" for an open path, else scopes ("": any token)."""
+    if scopes is None or scopes == PUBLIC:
+        return None
+    try:
+        return Requirement((), parse_scope(scopes))
+    except InvalidScope as error:
+        raise ConfigurationError(f"OAUTH_PROTECT: the callable answered no scopes: {error}") from error

@@ -1,0 +1,111 @@
+"""Which parameters a request carries: RFC 6749 sections 3.1 and 3.2, read to the letter.
+
+Unknown ones are ignored, empty ones count as absent, and a known one that occurs twice is a mistake,
+even if both values are equal or empty.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from urllib.parse import parse_qsl, unquote_to_bytes
+
+from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
+from werkzeug.wrappers import Request
+
+from .errors import InvalidRequest, RequestTooLarge
+
+BODY_BYTES_MAX = 64 * 1024
+QUERY_BYTES_MAX = 16 * 1024
+FIELDS_MAX = 200
+FORM = "application/x-www-form-urlencoded"
+REPEATABLE = frozenset({"resource"})
+
+_PRINTABLE = frozenset(map(chr, range(0x20, 0x7F)))
+_SECRET_IN_URL = re.compile(rb"(?:\A|&)client_secret=")
+
+
+class Parameters:
+    """The parameters of one request, decoded once."""
+
+    def __init__(self, pairs: Iterable[tuple[str, str]]) -> None:
+        self._values: dict[str, list[str]] = {}
+        for name, value in pairs:
+            self._values.setdefault(name, []).append(value)
+
+    def get(self, name: str) -> str | None:
+        """The value, or None if the parameter is absent or empty. Of several, the first that is not empty."""
+        return next((value for value in self._values.get(name, ()) if value), None)
+
+    def all(self, name: str) -> tuple[str, ...]:
+        return tuple(value for value in self._values.get(name, ()) if value)
+
+    def repeated(self, name: str) -> bool:
+        return len(self._values.get(name, ())) > 1
+
+    def require_single(self, names: Iterable[str]) -> None:
+        """Raises `InvalidRequest` that names the first of these parameters that occurs more than once."""
+        for name in names:
+            if name not in REPEATABLE and self.repeated(name):
+                raise InvalidRequest(f"{name}: must occur only once")
+
+    def require_printable(self, names: Iterable[str]) -> None:
+        """Raises `InvalidRequest` for characters outside %x20-7E (RFC 6749 appendix A)."""
+        for name in names:
+            value = self.get(name)
+            if value is not None and not printable(value):
+                raise InvalidRequest(f"{name}: only printable ASCII characters are allowed")
+
+
+def printable(value: str) -> bool:
+    return _PRINTABLE.issuperset(value)
+
+
+def read_query(query: bytes) -> Parameters:
+    """The parameters of a query string.
+
+    Raises `InvalidRequest` if it is not UTF-8, `RequestTooLarge` over 16 KiB.
+    """
+    if len(query) > QUERY_BYTES_MAX:
+        raise RequestTooLarge(f"the query is longer than {QUERY_BYTES_MAX} bytes")
+    return _parse(query, "query")
+
+
+def read_form(request: Request) -> Parameters:
+    """The parameters of a form body; those of the query string do not count (RFC 6749 section 3.2).
+
+    Raises `InvalidRequest` for another content type, text that is not UTF-8, or a `client_secret` in the
+    URL, where it would end up in logs; `RequestTooLarge` over 64 KiB.
+    """
+    if _SECRET_IN_URL.search(unquote_to_bytes(request.query_string)):
+        raise InvalidRequest("client_secret: never in the URL, send it in the body or as HTTP Basic")
+    if request.mimetype != FORM:
+        raise InvalidRequest(f"the content type must be {FORM}")
+    return _parse(read_body(request), "body")
+
+
+def read_body(request: Request) -> bytes:
+    """The body, at most 64 KiB of it. Raises `RequestTooLarge`."""
+    request.max_content_length = BODY_BYTES_MAX
+    try:
+        return request.get_data(cache=False, parse_form_data=False)
+    except RequestEntityTooLarge:
+        raise RequestTooLarge(f"the body is larger than {BODY_BYTES_MAX} bytes") from None
+    except ClientDisconnected:
+        raise InvalidRequest("the body is shorter than announced") from None
+
+
+def _parse(raw: bytes, where: str) -> Parameters:
+    try:
+        text = raw.decode("ascii", "surrogateescape")
+        pairs = parse_qsl(
+            text, keep_blank_values=True, encoding="utf-8", errors="strict", max_num_fields=FIELDS_MAX
+        )
+        for name, value in pairs:
+            # Bytes above 127 that came without percent-encoding are still surrogates here.
+            (name + value).encode("utf-8")
+    except UnicodeError:
+        raise InvalidRequest(f"the {where} is not UTF-8") from None
+    except ValueError:
+        raise InvalidRequest(f"the {where} has more than {FIELDS_MAX} parameters") from None
+    return Parameters(pairs)
