@@ -173,7 +173,7 @@ class Clients:
             **fields,
         )
         expires_at = client.created_at + UNUSED_TTL
-        if not self._backend.swap(_key(client.client_id), None, _encode(client), expires_at):
+        if not self._backend.swap(_key(client.client_id), None, _encode(client), expires_at, (), "wanted"):
             raise RegistryError("a client id that was just drawn is taken: is the random source broken?")
         return client, secret
 

@@ -29,6 +29,10 @@ class RegistryError(OAuthRefreshError):
         self.retry_after = retry_after
 
 
+class NotReplicatedError(RegistryError):
+    """A write is done, and no replica has confirmed it in time: a failover now could undo it."""
+
+
 class OAuthError(OAuthRefreshError):
     """A refusal that a client reads as JSON (RFC 6749 section 5.2) or in a redirect (section 4.1.2.1).
 

@@ -16,9 +16,9 @@ from typing import NamedTuple
 import msgspec
 
 from . import grants
-from .backends.base import Backend, Entry
+from .backends.base import Backend, Copies, Entry
 from .cases import Ask, Case, Event, Issue, Policy, Refuse
-from .errors import InvalidGrant, RegistryError
+from .errors import InvalidGrant, NotReplicatedError, RegistryError
 from .events import Events, log
 from .identity import Identity
 from .records import LABEL_MAX, PROPERTIES_BYTES_MAX, Access, Code, Grant, decode, encode, forget_at
@@ -199,7 +199,7 @@ class TokenRegistry:
         )
 
     def _keep(self, grant: Grant) -> bool:
-        return self._swap(None, grant)
+        return self._swap(None, grant, "wanted")
 
     # --- the client's requests --------------------------------------------------------------------
 
@@ -261,7 +261,7 @@ class TokenRegistry:
                 return Refuse("noise")
             grant = decode(entry.body)
             answer = rule(Case(grant, presented, ask, now, policy, self.secrets))
-            if answer.store is None or self._swap(entry, answer.store):
+            if answer.store is None or self._swap(entry, answer.store, _copies(answer)):
                 self._emit(answer.events, answer.store or grant)
                 return answer
             _pause(attempt)
@@ -373,7 +373,7 @@ class TokenRegistry:
                 return answer
             if answer is grant:
                 return Refuse("revoked")
-            if self._swap(entry, answer):
+            if self._swap(entry, answer, "required"):
                 name = "grant_revoked" if answer.revoked_at is not None else "access_token_revoked"
                 self._emit((Event(name, (("why", "client"),)),), answer)
                 return None
@@ -397,7 +397,7 @@ class TokenRegistry:
             if grant.revoked_at is not None:
                 return False
             ended = grants.revoked(grant, self.clock(), why)
-            if self._swap(entry, ended):
+            if self._swap(entry, ended, "required"):
                 self._emit((Event("grant_revoked", (("why", why),)),), ended)
                 return True
             _pause(attempt)
@@ -409,14 +409,16 @@ class TokenRegistry:
 
     # --- storing ----------------------------------------------------------------------------------
 
-    def _swap(self, entry: Entry | None, grant: Grant) -> bool:
+    def _swap(self, entry: Entry | None, grant: Grant, copies: Copies = "none") -> bool:
         body = encode(grant, None if entry is None else entry.body)
         key = b"g" + grant.id
         index = [_term(b"s", grant.subject)] if grant.subject else []
         if grant.client_id:
             index.append(_term(b"c", grant.client_id))
         try:
-            return self.backend.swap(key, entry, body, forget_at(grant), index)
+            return self.backend.swap(key, entry, body, forget_at(grant), index, copies)
+        except NotReplicatedError:
+            raise
         except RegistryError:
             # Nobody knows whether the write arrived. If exactly this body is there, it did, and was ours:
             # every body that two requests may write alike answers both with the same tokens.
@@ -429,6 +431,13 @@ class TokenRegistry:
         for event in events:
             fields = {"grant": grant.id.hex(), "client": grant.client_id, "subject": grant.subject}
             self.events.emit(event.name, {**fields, "generation": grant.generation, **dict(event.fields)})
+
+
+def _copies(answer: Issue | Refuse) -> Copies:
+    """Which writes wait for a replica. A rotation does not: if it is lost, the roll forward has it."""
+    if isinstance(answer, Refuse):
+        return "required"
+    return "wanted" if answer.outcome == "redeemed" else "none"
 
 
 def _issued(issue: Issue, grant_id: bytes) -> Issued:

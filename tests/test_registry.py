@@ -6,13 +6,14 @@ from collections.abc import Iterable, Mapping
 
 import pytest
 
-from oauth_refresh.backends.base import Entry
+from oauth_refresh.backends.base import Copies, Entry
 from oauth_refresh.backends.memory import MemoryBackend
 from oauth_refresh.cases import Ask, Issue, Policy, Refuse
 from oauth_refresh.errors import (
     InvalidGrant,
     InvalidScope,
     InvalidTarget,
+    NotReplicatedError,
     RegistryError,
     TemporarilyUnavailable,
 )
@@ -36,10 +37,12 @@ class Clock:
 
 
 class Troubled(MemoryBackend):
-    """A memory backend that loses swaps, or does not know how they ended."""
+    """A memory backend that loses swaps, does not know how they ended, or has no replica left."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.copies: list[Copies] = []
+        self.replicas = True
         self.lose = 0
         self.raise_after_write = 0
         self.raise_before_write = 0
@@ -51,6 +54,7 @@ class Troubled(MemoryBackend):
         body: bytes | None,
         expires_at: float | None = None,
         index: Iterable[bytes] = (),
+        copies: Copies = "none",
     ) -> bool:
         if self.lose:
             self.lose -= 1
@@ -58,10 +62,13 @@ class Troubled(MemoryBackend):
         if self.raise_before_write:
             self.raise_before_write -= 1
             raise RegistryError("the disk is full")
-        won = super().swap(key, old, body, expires_at, index)
+        self.copies.append(copies)
+        won = super().swap(key, old, body, expires_at, index, copies)
         if self.raise_after_write:
             self.raise_after_write -= 1
             raise RegistryError("the connection was lost")
+        if copies == "required" and not self.replicas:
+            raise NotReplicatedError("no replica has it")
         return won
 
 
@@ -381,6 +388,27 @@ def test_a_write_that_did_not_arrive_is_an_error_and_changes_nothing(
         registry.rotate_via_refresh_token(issued.refresh_token or "")
     assert names(heard) == ["grant_created"]
     assert registry.rotate_via_refresh_token(issued.refresh_token or "")
+
+
+def test_only_what_a_failover_must_not_undo_waits_for_a_replica(
+    registry: TokenRegistry, backend: Troubled
+) -> None:
+    issued = registry.create_with_refresh("alice", ["a"])
+    rotated = registry.rotate_via_refresh_token(issued.refresh_token or "")
+    registry.check(rotated.access_token)
+    registry.revoke(rotated.access_token)
+    registry.revoke(issued.grant_id)
+    assert backend.copies == ["wanted", "none", "none", "required", "required"]
+
+
+def test_a_revocation_that_no_replica_has_is_not_reported_as_done(
+    registry: TokenRegistry, backend: Troubled
+) -> None:
+    issued = registry.create_with_refresh("alice", ["a"])
+    backend.replicas = False
+    with pytest.raises(NotReplicatedError):
+        registry.revoke(issued.grant_id)
+    assert registry.check(issued.access_token) == Refuse("revoked")
 
 
 def test_a_store_that_can_only_be_read_still_serves_its_readers(

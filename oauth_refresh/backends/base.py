@@ -7,10 +7,13 @@ A backend knows keys, versions, expiry and index terms, and no OAuth. Whoever wr
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 INDEX_TERMS_MAX = 8
 KEY_BYTES_MAX = 512
+
+Copies = Literal["none", "wanted", "required"]
+"""Whether a write waits for a replica. "required" for revocations: a failover must not bring a grant back."""
 
 
 class Entry(NamedTuple):
@@ -48,6 +51,7 @@ class Backend(Protocol):
         body: bytes | None,
         expires_at: float | None = None,
         index: Iterable[bytes] = (),
+        copies: Copies = "none",
     ) -> bool:
         """Replace the record under `key` if it still is `old`: True if this call did it.
 
@@ -57,6 +61,10 @@ class Backend(Protocol):
         forgotten, None for never; it is no promise: a record past it may still be there. `index` is the
         whole set of terms under which `find` names this key from now on. A swap whose outcome is unknown
         raises `RegistryError` and is not retried here.
+
+        `copies` matters where the store has replicas that take over after a failure: "wanted" waits a
+        second at most for one to have the write, and goes on with a warning; "required" then raises
+        `NotReplicatedError`, although the write is done.
         """
 
     def find(self, term: bytes) -> Iterator[bytes]:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from weakref import WeakSet
 
 from oauth_refresh.backends import split_url
-from oauth_refresh.backends.base import Backend, Entry
+from oauth_refresh.backends.base import Backend, Copies, Entry
 from oauth_refresh.errors import ConfigurationError
 
 logger = logging.getLogger("oauth_refresh")
@@ -54,6 +54,7 @@ class MemoryBackend:
         body: bytes | None,
         expires_at: float | None = None,
         index: Iterable[bytes] = (),
+        copies: Copies = "none",
     ) -> bool:
         if old is None and body is None:
             raise ValueError("old and body are both None")

@@ -25,7 +25,7 @@ from hashlib import blake2b
 from typing import Any
 
 from oauth_refresh.backends import split_url
-from oauth_refresh.backends.base import Backend, Entry
+from oauth_refresh.backends.base import Backend, Copies, Entry
 from oauth_refresh.backends.sqlite_file import Link, SQLiteFile
 from oauth_refresh.errors import ConfigurationError, RegistryError
 
@@ -124,6 +124,7 @@ class SQLiteBackend:
         body: bytes | None,
         expires_at: float | None = None,
         index: Iterable[bytes] = (),
+        copies: Copies = "none",
     ) -> bool:
         if old is None and body is None:
             raise ValueError("old and body are both None")
