@@ -1,0 +1,61 @@
+"""The middleware without a line of code: `application`, wrapping what the setting OAUTH_REFRESH_APP names.
+
+`OAUTH_REFRESH_APP=legacy.wsgi:application gunicorn oauth_refresh.wsgi:application` puts it in front of the
+application in `legacy/wsgi.py`. All other settings come from the environment or a file, too.
+"""
+
+from __future__ import annotations
+
+from functools import reduce
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from .errors import ConfigurationError
+from .middleware import OAuthMiddleware
+from .settings import load_settings
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
+
+def application_to_wrap(named: str | None) -> WSGIApplication:
+    """The WSGI application that `named` means: `package.module:name`, or `package.module:create()` for one
+    that is made by a call. The name is `application` if it is left out.
+
+    Raises `ConfigurationError` if there is no such module, no such name, or nothing that can be called. What
+    the module itself raises at import is passed on: it is the application's own trouble.
+    """
+    if named is None:
+        raise ConfigurationError(
+            "OAUTH_REFRESH_APP is not set: it names the WSGI application to wrap, "
+            "for example OAUTH_REFRESH_APP=legacy.wsgi:application"
+        )
+    module_name, _, name = named.partition(":")
+    path = (name or "application").removesuffix("()")
+    try:
+        found: Any = reduce(getattr, path.split("."), _module(named, module_name))
+    except AttributeError:
+        raise ConfigurationError(f"OAUTH_REFRESH_APP={named}: {module_name} has no {path}") from None
+    if name.endswith("()"):
+        found = found()
+    if not callable(found):
+        raise ConfigurationError(
+            f"OAUTH_REFRESH_APP={named} is of type {type(found).__name__}, which cannot be called"
+        )
+    wrapped: WSGIApplication = found
+    return wrapped
+
+
+def _module(named: str, module_name: str) -> object:
+    try:
+        return import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+            raise
+        raise ConfigurationError(
+            f"OAUTH_REFRESH_APP={named}: there is no module {error.name}; start the server in the "
+            "application's folder, or name that folder in PYTHONPATH"
+        ) from None
+
+
+application = OAuthMiddleware(application_to_wrap(load_settings().refresh_app))

@@ -1,0 +1,89 @@
+"""`oauth_refresh.wsgi`: an application is wrapped by the environment alone, or the mistake is named."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from werkzeug.test import Client
+
+from oauth_refresh.errors import ConfigurationError
+
+LEGACY = """
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"legacy"]
+
+def create():
+    return application
+
+class Holder:
+    inner = application
+
+number = 7
+"""
+
+Load = Callable[..., Any]
+
+
+@pytest.fixture
+def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
+    """Imports `oauth_refresh.wsgi` afresh, as a server does, with these environment variables."""
+    (tmp_path / "legacyapp.py").write_text(LEGACY)
+    (tmp_path / "broken.py").write_text("import not_installed_at_all\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("OAUTH_REGISTRY", "memory:")
+
+    def load(**environ: str) -> Any:
+        for key, value in environ.items():
+            monkeypatch.setenv(key, value)
+        for name in ("oauth_refresh.wsgi", "legacyapp", "broken"):
+            monkeypatch.delitem(sys.modules, name, raising=False)
+        return importlib.import_module("oauth_refresh.wsgi").application
+
+    return load
+
+
+@pytest.mark.parametrize(
+    "named",
+    ["legacyapp:application", "legacyapp", "legacyapp:create()", "legacyapp:Holder.inner"],
+)
+def test_the_named_application_answers_on_open_paths(load: Load, named: str) -> None:
+    assert Client(load(OAUTH_REFRESH_APP=named)).get("/").text == "legacy"
+
+
+def test_its_protected_paths_are_guarded(load: Load) -> None:
+    application = load(OAUTH_REFRESH_APP="legacyapp", OAUTH_PROTECT="/api=notes:read")
+    assert Client(application).get("/api/notes").status_code == 401
+    assert Client(application).get("/").status_code == 200
+
+
+def test_the_name_may_come_from_a_file(load: Load, tmp_path: Path) -> None:
+    (tmp_path / "oauth.toml").write_text('OAUTH_REFRESH_APP = "legacyapp"\n')
+    assert Client(load(OAUTH_CONFIG_FILE=str(tmp_path / "oauth.toml"))).get("/").text == "legacy"
+
+
+@pytest.mark.parametrize(
+    ("named", "problem"),
+    [
+        ("", "OAUTH_REFRESH_APP is not set"),
+        ("nosuch.wsgi:application", "there is no module nosuch;"),
+        ("legacyapp.deeper:application", "there is no module legacyapp.deeper;"),
+        ("legacyapp:app", "legacyapp has no app"),
+        ("legacyapp:number", "is of type int, which cannot be called"),
+        ("legacyapp.py application", "does not have the form package.module:name"),
+    ],
+)
+def test_a_name_that_leads_nowhere_is_an_error_that_says_why(load: Load, named: str, problem: str) -> None:
+    with pytest.raises(ConfigurationError, match=problem):
+        load(OAUTH_REFRESH_APP=named)
+
+
+def test_what_the_application_lacks_is_its_own_error(load: Load) -> None:
+    with pytest.raises(ModuleNotFoundError, match="not_installed_at_all"):
+        load(OAUTH_REFRESH_APP="broken:application")
