@@ -65,7 +65,7 @@ class RequestTooLarge(InvalidRequest):
 
 
 class InvalidClient(OAuthError):
-    """Only for a client that is unknown or failed to authenticate: clients delete their registration on it."""
+    """For a client that is unknown or failed to authenticate, and for nothing else: clients register anew."""
 
     code = "invalid_client"
     status = 401

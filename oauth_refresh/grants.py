@@ -79,6 +79,9 @@ def classify(grant: Grant, presented: Presented, secrets: Secrets) -> tuple[Stan
         return Standing.CURRENT, None
     if grant.previous is not None and hmac.compare_digest(grant.previous.refresh_hash, presented.hash):
         return Standing.PREVIOUS, None
+    if presented.imported:
+        # Its hash is on record, so it is genuine, and it stands before every generation of ours.
+        return (Standing.OLDER if grant.generation >= 2 else Standing.STRAY), None
     key = verifying_key(presented, grant.seed, secrets)
     if key is None:
         return Standing.NOISE, None

@@ -23,7 +23,19 @@ from .events import Events, log
 from .identity import Identity
 from .records import LABEL_MAX, PROPERTIES_BYTES_MAX, Access, Code, Grant, decode, encode, forget_at
 from .refusals import error_of
-from .tokens import ACCESS, REFRESH, Presented, Secrets, hash_token, mint_access, mint_code, read
+from .tokens import (
+    ACCESS,
+    REFRESH,
+    Presented,
+    Secrets,
+    hash_token,
+    looks_old,
+    mint_access,
+    mint_code,
+    old_key,
+    read,
+    read_old,
+)
 
 TRIES = 8
 _NO_PROPERTIES: Mapping[str, object] = MappingProxyType({})
@@ -203,6 +215,14 @@ class TokenRegistry:
 
     # --- the client's requests --------------------------------------------------------------------
 
+    def read(self, text: str) -> Presented | None:
+        """The code or token that this text spells, or None. One of the ancestor's file is looked up."""
+        presented = read(text)
+        if presented is None and looks_old(text):
+            entry = self.backend.get(old_key(hash_token(text)))
+            return None if entry is None else read_old(text, entry.body)
+        return presented
+
     def redeem(self, code: Presented, ask: Ask, policy: Policy | None = None) -> Issue | Refuse:
         """Exchange an authorization code. Of any number of valid requests at most one gets tokens."""
         return self._settle(code, ask, policy or self.policy, grants.redeem)
@@ -224,7 +244,7 @@ class TokenRegistry:
         Raises `InvalidGrant`, `InvalidScope` or `InvalidTarget`; after any of these the token is as good
         as it was before, unless it was a reuse, which ends the grant.
         """
-        presented = read(token)
+        presented = self.read(token)
         if presented is None or presented.kind != REFRESH:
             raise InvalidGrant("the refresh token is not valid", detail="not a refresh token")
         ask = Ask(
@@ -271,7 +291,7 @@ class TokenRegistry:
 
     def check(self, access_token: str) -> Identity | Refuse:
         """Who this access token speaks for, or why it is refused. The one call of the hot path."""
-        presented = read(access_token)
+        presented = self.read(access_token)
         if presented is None or presented.kind != ACCESS:
             return Refuse("noise")
         entry = self.backend.get(b"g" + presented.grant_id)
@@ -355,7 +375,7 @@ class TokenRegistry:
         raw = _grant_id(token_or_grant_id)
         if raw is not None:
             return self._revoke_grant(raw, "revoked")
-        presented = read(token_or_grant_id) if isinstance(token_or_grant_id, str) else None
+        presented = self.read(token_or_grant_id) if isinstance(token_or_grant_id, str) else None
         return presented is not None and self.revoke_presented(presented, None) is None
 
     def revoke_presented(self, presented: Presented, client_id: str | None) -> Refuse | None:
@@ -412,11 +432,8 @@ class TokenRegistry:
     def _swap(self, entry: Entry | None, grant: Grant, copies: Copies = "none") -> bool:
         body = encode(grant, None if entry is None else entry.body)
         key = b"g" + grant.id
-        index = [_term(b"s", grant.subject)] if grant.subject else []
-        if grant.client_id:
-            index.append(_term(b"c", grant.client_id))
         try:
-            return self.backend.swap(key, entry, body, forget_at(grant), index, copies)
+            return self.backend.swap(key, entry, body, forget_at(grant), index_terms(grant), copies)
         except NotReplicatedError:
             raise
         except RegistryError:
@@ -453,6 +470,12 @@ def _grant_id(value: str | bytes) -> bytes | None:
         return bytes.fromhex(value) if len(value) == 32 else None
     except ValueError:
         return None
+
+
+def index_terms(grant: Grant) -> tuple[bytes, ...]:
+    """The terms under which a grant is found again: its subject and its client, as far as they are known."""
+    terms = ((b"s", grant.subject), (b"c", grant.client_id))
+    return tuple(_term(kind, text) for kind, text in terms if text)
 
 
 def _term(kind: bytes, text: str) -> bytes:

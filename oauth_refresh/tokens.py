@@ -32,6 +32,7 @@ _REFRESH_BYTES = GRANT_ID_BYTES + 4 + SECRET_BYTES + TAG_BYTES
 _PLAIN_LENGTH = 68
 _REFRESH_LENGTH = 95
 
+_HEX = frozenset("0123456789abcdef")
 _FROM_URLSAFE = bytes.maketrans(b"-_+/=", b"+/!!!")
 _TO_URLSAFE = bytes.maketrans(b"+/", b"-_")
 
@@ -40,6 +41,7 @@ class Presented(NamedTuple):
     """A code or token as a client presented it: well formed, and not yet believed.
 
     `hash` is SHA-256 of its ASCII text with the prefix, the only form in which it is ever stored.
+    `imported` marks a token of the ancestor's file, which has no tag; the registry found its hash on record.
     """
 
     kind: str
@@ -48,6 +50,7 @@ class Presented(NamedTuple):
     hash: bytes
     generation: int = 0
     tag: bytes = b""
+    imported: bool = False
 
     def __repr__(self) -> str:
         # A default repr would carry the secret into tracebacks and logs.
@@ -133,6 +136,29 @@ def _read_refresh(ascii_text: bytes) -> Presented | None:
         return None
     generation = int.from_bytes(raw[16:20], "big")
     return Presented(REFRESH, raw[:16], raw[20:52], sha256(ascii_text).digest(), generation, raw[52:])
+
+
+def looks_old(text: str) -> bool:
+    """Whether this could be a token of the ancestor's file: 64 lower-case hex digits."""
+    return len(text) == 64 and _HEX.issuperset(text)
+
+
+def old_key(token_hash: bytes) -> bytes:
+    """The key of the registry record that leads from an imported token to its grant."""
+    return b"o" + token_hash
+
+
+def old_entry(kind: str, grant_id: bytes) -> bytes:
+    """The body of that record."""
+    return b"\x01" + kind.encode("ascii") + grant_id
+
+
+def read_old(text: str, body: bytes) -> Presented | None:
+    """An imported token as it was presented, given the body under its `old_key`. Its generation is 0."""
+    kind = body[1:5].decode("ascii", "replace")
+    if body[:1] != b"\x01" or kind not in (ACCESS, REFRESH) or len(body) != 5 + GRANT_ID_BYTES:
+        return None
+    return Presented(kind, body[5:], bytes.fromhex(text), hash_token(text), imported=True)
 
 
 def tag(key: bytes, seed: bytes, grant_id: bytes, generation: int, secret: bytes) -> bytes:

@@ -10,7 +10,6 @@ from ..errors import InvalidGrant, InvalidRequest
 from ..parameters import read_form
 from ..responses import json_response
 from ..server import Server
-from ..tokens import read
 
 KNOWN = ("token", "token_type_hint", "client_id", "client_secret")
 
@@ -23,7 +22,7 @@ def revoke(server: Server, request: Request, addresses: Addresses) -> Response:
     text = form.get("token")
     if text is None:
         raise InvalidRequest("token: missing")
-    presented = read(text)
+    presented = server.registry.read(text)
     if presented is not None:
         refusal = server.registry.revoke_presented(presented, client.client_id)
         if refusal is not None and refusal.reason == "other_client":

@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import sqlite3
 import stat
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -221,21 +220,20 @@ def test_purge_of_a_large_registry_reads_what_has_expired_only(backend: SQLiteBa
     assert [row[3] for row in plan] == ["SEARCH record USING INDEX record_day (day>? AND day<?)"]
 
 
-def test_a_read_costs_little_more_than_sqlite_itself(backend: SQLiteBackend, path: Path) -> None:
-    """A loose bound, for machines that do other things besides: it finds a second query, no microsecond."""
-    keys = list(fill(backend, 2000))
-    raw = sqlite3.connect(path, isolation_level=None)
-
-    def seconds(read: object) -> float:
-        assert callable(read)
-        start = time.perf_counter()
-        for key in keys:
-            read(key)
-        return time.perf_counter() - start
-
-    select = "SELECT body FROM record WHERE key = ?"
-    pairs = [
-        (seconds(backend.get), seconds(lambda key: raw.execute(select, (key,)).fetchone())) for _ in range(7)
-    ]
-    raw.close()
-    assert min(ours for ours, _ in pairs) <= 1.5 * min(theirs for _, theirs in pairs)
+def test_a_read_and_a_rotation_are_one_statement_each(backend: SQLiteBackend) -> None:
+    (key,) = fill(backend, 1)
+    entry = backend.get(key)
+    assert entry is not None
+    (link,) = backend._file._open_links()
+    asked: list[str] = []
+    link.connection.set_trace_callback(asked.append)
+    backend.get(key)
+    assert [statement.split()[0] for statement in asked] == ["SELECT"]
+    asked.clear()
+    index, expires_at = (b"s:user-0", b"c:client-0"), NOW
+    backend.swap(key, entry, entry.body + b"1", expires_at, index)
+    asked.clear()
+    assert backend.swap(
+        key, Entry(entry.body + b"1", entry.body + b"1"), entry.body + b"2", expires_at, index
+    )
+    assert [statement.split()[0] for statement in asked] == ["UPDATE"]
