@@ -66,8 +66,10 @@ class AddressBook:
         key = (scheme, host, environ.get("SCRIPT_NAME", ""))
         found = self._seen.get(key)
         if found is None and _LOOPBACK_HOST.fullmatch(host):
-            # What a URL cannot contain would end up in headers and break out of their quotes.
-            mount = quote(key[2].rstrip("/").encode("latin-1"), safe="/:@!$&'()*+,;=~")
+            # What a URL cannot contain would end up in headers and break out of their quotes; two slashes
+            # at the beginning of a path would make it another host's.
+            segments = "".join(f"/{segment}" for segment in key[2].split("/") if segment)
+            mount = quote(segments.encode("latin-1"), safe="/:@!$&'()*+,;=~")
             found = from_issuer(f"{scheme}://{host.lower()}{mount}")
             if len(self._seen) < _REMEMBERED_MAX:
                 self._seen[key] = found

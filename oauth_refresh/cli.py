@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from . import __version__
-from .errors import ConfigurationError
+from .errors import ConfigurationError, RegistryError
 
 
 @click.group(name="oauth-refresh")
@@ -40,3 +40,26 @@ def demo(host: str, port: int, registry: str | None) -> None:
         serve(host, port, registry)
     except ConfigurationError as error:
         raise click.ClickException(str(error)) from error
+
+
+@main.command()
+@click.option("--registry", metavar="URL", help="Another registry than that of OAUTH_REGISTRY.")
+@click.option("--config", metavar="FILE", help="A settings file, instead of that of OAUTH_CONFIG_FILE.")
+def purge(registry: str | None, config: str | None) -> None:
+    """Remove from the registry what has expired, and say how much it was.
+
+    A running server does so by itself once per OAUTH_HOUSEKEEPING_INTERVAL.
+    """
+    import time
+
+    from .backends import open_backend
+    from .settings import load_settings
+
+    try:
+        settings = load_settings(
+            keywords={} if registry is None else {"registry": registry}, config_file=config
+        )
+        removed = open_backend(settings.registry).purge(time.time())
+    except (ConfigurationError, RegistryError) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"{removed} expired records removed")

@@ -19,6 +19,7 @@ from .errors import InvalidClient, InvalidRequest, RegistryError, TooManyRequest
 from .parameters import Parameters, printable
 
 FORMAT = 1
+GRANT_TYPES = ("authorization_code", "refresh_token")
 CLIENT_ID_PREFIX = "oc_"
 CLIENT_SECRET_PREFIX = "ocs_"
 UNUSED_TTL = 86400.0
@@ -38,7 +39,7 @@ class Client(msgspec.Struct, array_like=True, frozen=True):
     redirect_uris: tuple[str, ...]
     auth_method: str = "none"
     secret_hash: bytes = b""
-    grant_types: tuple[str, ...] = ("authorization_code", "refresh_token")
+    grant_types: tuple[str, ...] = GRANT_TYPES
     response_types: tuple[str, ...] = ("code",)
     scopes: tuple[str, ...] | None = None
     metadata: dict[str, object] = {}
@@ -224,8 +225,7 @@ def configured_client(client_id: str, members: Mapping[str, object]) -> Client:
     """A client of the settings (`OAUTH_CLIENTS`), whose members were checked there."""
     secret, secret_hash = members.get("client_secret"), members.get("client_secret_hash")
     digest = hash_secret(str(secret)) if secret else bytes.fromhex(str(secret_hash)) if secret_hash else b""
-    name = members.get("client_name")
-    scope = members.get("scope")
+    name, scope, grant_types = (members.get(key) for key in ("client_name", "scope", "grant_types"))
     return Client(
         client_id=client_id,
         redirect_uris=_texts(members.get("redirect_uris")),
@@ -233,7 +233,7 @@ def configured_client(client_id: str, members: Mapping[str, object]) -> Client:
             members.get("token_endpoint_auth_method") or ("client_secret_basic" if digest else "none")
         ),
         secret_hash=digest,
-        grant_types=_texts(members.get("grant_types")) or ("authorization_code", "refresh_token"),
+        grant_types=GRANT_TYPES if grant_types is None else _texts(grant_types),
         scopes=None if scope is None else _texts(scope.split() if isinstance(scope, str) else scope),
         metadata={} if name is None else {"client_name": name},
         access_ttl=_seconds(members.get("access_token_ttl")),

@@ -7,8 +7,10 @@ OAuthRefresh(app, protect={"/api": "notes:read"}, user_loader=lambda: session.ge
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Mapping
-from functools import wraps
+from dataclasses import replace
+from functools import partial, wraps
 from typing import Any, ParamSpec, TypeVar, cast
 
 from flask import Flask, current_app, request
@@ -20,6 +22,7 @@ from .identity import Identity
 from .middleware import OAuthMiddleware
 from .paths import Requirement
 from .scopes import parse_scope
+from .settings import Settings
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -39,9 +42,10 @@ current_token = cast("Identity", LocalProxy(_token))
 class OAuthRefresh:
     """The middleware as a Flask extension. Settings come from `app.config` (`OAUTH_…`) and from keywords.
 
-    `user_loader` may be a callable without parameters, asked inside of a request context, so that `session`
-    and Flask-Login's `current_user` work in it; it answers the subject as text, or None. Flask's
-    `SECRET_KEY` is the server secret unless `OAUTH_SECRET_KEY` is set. Raises `ConfigurationError`.
+    `user_loader` may be a callable without parameters. It is asked inside of a request context, so that
+    `session` and Flask-Login's `current_user` work in it; it answers the subject as text, or None. The
+    other callables run inside of an application context, where databases are reached. Flask's `SECRET_KEY`
+    is the server secret unless `OAUTH_SECRET_KEY` is set. Raises `ConfigurationError`.
     """
 
     def __init__(self, app: Flask | None = None, **settings: Any) -> None:
@@ -53,13 +57,14 @@ class OAuthRefresh:
         """Put the middleware in front of `app`. One extension object serves any number of applications."""
         if _NAME in app.extensions:
             raise RuntimeError("this application has OAuthRefresh already")
-        settings = dict(self._settings)
-        config: dict[str, object] = dict(app.config)
-        for place, key in ((settings, "user_loader"), (config, "OAUTH_USER_LOADER")):
-            loader = place.get(key)
-            if callable(loader):
-                place[key] = _in_request_context(app, loader)
-        middleware = OAuthMiddleware(app.wsgi_app, config, base_dir=app.instance_path, **settings)
+        middleware = OAuthMiddleware(
+            app.wsgi_app,
+            app.config,
+            base_dir=app.instance_path,
+            adapt=partial(_in_contexts, app),
+            **self._settings,
+        )
+        _make_instance_folder(app, middleware.server.backend.beside)
         app.extensions[_NAME] = middleware
         app.wsgi_app = middleware  # type: ignore[method-assign]
 
@@ -69,11 +74,29 @@ class OAuthRefresh:
         return _middleware()
 
 
+def _make_instance_folder(app: Flask, registry: str | None) -> None:
+    """Flask names an instance folder and leaves it to the application to make it. A registry needs it."""
+    if registry is not None and os.path.dirname(registry) == app.instance_path:
+        os.makedirs(app.instance_path, mode=0o700, exist_ok=True)
+
+
 def _middleware() -> OAuthMiddleware:
     middleware = current_app.extensions.get(_NAME)
     if not isinstance(middleware, OAuthMiddleware):
         raise RuntimeError("this application has no OAuthRefresh: call OAuthRefresh(app) or init_app(app)")
     return middleware
+
+
+def _in_contexts(app: Flask, settings: Settings) -> Settings:
+    """The settings with every callable made to run in the context that Flask code expects around it."""
+    adapted: dict[str, Any] = {}
+    if settings.user_loader is not None:
+        adapted["user_loader"] = _in_request_context(app, settings.user_loader)
+    for name in ("password_check", "subject_check"):
+        check = getattr(settings, name)
+        if check is not None:
+            adapted[name] = _in_app_context(app, check)
+    return replace(settings, **adapted)
 
 
 def _in_request_context(app: Flask, loader: Callable[..., Any]) -> Callable[[Mapping[str, Any]], Any]:
@@ -89,6 +112,14 @@ def _in_request_context(app: Flask, loader: Callable[..., Any]) -> Callable[[Map
     return load
 
 
+def _in_app_context(app: Flask, check: Callable[P, R]) -> Callable[P, R]:
+    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        with app.app_context():
+            return check(*args, **kwargs)
+
+    return checked
+
+
 def require_scope(scopes: str) -> Callable[[Callable[P, R]], Callable[P, R | Response]]:
     """A view that needs these scopes (several are separated by spaces; "" is any valid token).
 
@@ -101,7 +132,11 @@ def require_scope(scopes: str) -> Callable[[Callable[P, R]], Callable[P, R | Res
         @wraps(view)
         def guarded(*args: P.args, **kwargs: P.kwargs) -> R | Response:
             refusal = _refusal(needed)
-            return view(*args, **kwargs) if refusal is None else _response(refusal)
+            if refusal is not None:
+                return _response(refusal)
+            # A view may be a coroutine function, which Flask does not see behind this one.
+            answer: R = current_app.ensure_sync(view)(*args, **kwargs)
+            return answer
 
         return guarded
 

@@ -5,6 +5,7 @@ This is the path of every request to the API behind: plain environ reads, one lo
 
 from __future__ import annotations
 
+import re
 from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,6 +19,7 @@ from .events import log
 from .identity import Identity
 from .paths import Requirement
 from .registry import TokenRegistry
+from .resources import covers
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 TOKEN_KEY = "oauth_refresh.token"
 
 _GATES_MAX = 1024
+_LOOPBACK_HOSTS = ("http://localhost", "http://127.0.0.1", "http://[::1]")
+_LOOPBACK = re.compile(r"(http://(?:localhost|127\.0\.0\.1|\[::1\]))((?::\d+)?(?:/.*)?)")
 
 _INVALID = "the access token is expired, revoked or unknown"
 _OTHER_RESOURCE = "the access token was issued for another resource"
@@ -106,9 +110,11 @@ class Guard:
         self, environ: WSGIEnvironment, requirement: Requirement, identity: Identity
     ) -> Refusal | None:
         """What to send to a request that was let in before, if this requirement asks for more scopes."""
-        addresses = self._addresses.of(environ)
-        if addresses is None or set(requirement.scopes) <= set(identity.scopes):
+        if set(requirement.scopes) <= set(identity.scopes):
             return None
+        addresses = self._addresses.of(environ)
+        if addresses is None:
+            return self._refusal(environ, 500, "server_error", NOT_CONFIGURED)
         return self._step_up(environ, self._gate(addresses, requirement), identity)
 
     def _gate(self, addresses: Addresses, requirement: Requirement) -> _Gate:
@@ -121,9 +127,7 @@ class Guard:
         environ[TOKEN_KEY] = identity
         # The token stops here: the application cannot hand on what it does not have.
         del environ["HTTP_AUTHORIZATION"]
-        # What the server in front says of the user is not what the token says.
-        environ.pop("REMOTE_USER", None)
-        environ.pop("AUTH_TYPE", None)
+        forget_user(environ)
         if self._set_remote_user and identity.subject:
             subject = identity.subject
             environ["REMOTE_USER"] = subject if subject.isascii() else subject.encode().decode("latin-1")
@@ -167,6 +171,12 @@ class Guard:
         return Refusal(status, sent, body)
 
 
+def forget_user(environ: WSGIEnvironment) -> None:
+    """Take out what the server in front says of the user: on a protected path only the token says."""
+    environ.pop("REMOTE_USER", None)
+    environ.pop("AUTH_TYPE", None)
+
+
 def send(refusal: Refusal, environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
     """Answer a WSGI request with a refusal."""
     start_response(f"{refusal.status} {HTTPStatus(refusal.status).phrase}", refusal.headers)
@@ -175,4 +185,11 @@ def send(refusal: Refusal, environ: WSGIEnvironment, start_response: StartRespon
 
 def _wrong_host(identity: Identity, gate: _Gate) -> str | None:
     """What to tell a developer whose token is good, but for another spelling of this loopback host."""
-    name, port, path = _LOOPBACK.fullmatch(gate.base).groups() if ... else None
+    here = _LOOPBACK.fullmatch(gate.base)
+    if here is None:
+        return None
+    for host in _LOOPBACK_HOSTS:
+        other = host + here[2]
+        if host != here[1] and any(covers(other, audience) for audience in identity.audience):
+            return f"the access token was issued for {other}, use that address instead of {gate.base}"
+    return None

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
 
-from .cors import is_preflight
+from .cors import METHOD_OVERRIDES, is_preflight
 from .errors import ConfigurationError, InvalidScope
-from .guard import TOKEN_KEY, Guard, send
+from .guard import TOKEN_KEY, Guard, forget_user, send
 from .paths import PUBLIC, Requirement
 from .scopes import parse_scope
 from .settings import Settings, load_settings
@@ -21,8 +22,9 @@ class OAuthMiddleware:
     """A WSGI application in front of another: OAuth authorization server and protected resource.
 
     `app` is the application behind. `config` is a mapping such as Flask's; keywords are settings in lower
-    case (`protect={"/api": "notes:read"}`, `access_token_ttl="15m"`) and win over everything else. Raises
-    `ConfigurationError` with every mistake in the settings.
+    case (`protect={"/api": "notes:read"}`, `access_token_ttl="15m"`) and win over everything else. `adapt`
+    is for frameworks: it may replace callables among the settings by such that run in their contexts.
+    Raises `ConfigurationError` with every mistake in the settings.
 
         application = OAuthMiddleware(application, protect={"/api": ""}, users_file="users.txt")
     """
@@ -37,17 +39,19 @@ class OAuthMiddleware:
         config_file: str | None = None,
         base_dir: str | None = None,
         clock: Callable[[], float] = time.time,
+        adapt: Callable[[Settings], Settings] = lambda settings: settings,
         **keywords: object,
     ) -> None:
         # Endpoints and pages bring Werkzeug and a template engine. An import of the package, which may only
         # want the guard, does without; a request never imports anything.
         from .endpoints.dispatch import Endpoints
-        from .server import Server
+        from .server import Server, environ_key
 
         self.app = app
-        self.settings: Settings = load_settings(
+        loaded = load_settings(
             config=config, environ=environ, defaults=defaults, keywords=keywords, config_file=config_file
         )
+        self.settings: Settings = adapt(loaded)
         self.server = Server(self.settings, base_dir=base_dir, clock=clock)
         self.registry = self.server.registry
         self._endpoints = Endpoints(self.server)
@@ -59,9 +63,8 @@ class OAuthMiddleware:
             set_remote_user=self.settings.set_remote_user,
             cors_origins=self.settings.cors_origins,
         )
-        headers = self.settings.identity_headers
-        # A header that only the server may set; and the key that only the guard may.
-        self._removed = (TOKEN_KEY, *("HTTP_" + header.upper().replace("-", "_") for header in headers))
+        # The key that only the guard may set, and headers that only the server may.
+        self._removed = (TOKEN_KEY, *(environ_key(header) for header in self.settings.identity_headers))
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
@@ -70,21 +73,37 @@ class OAuthMiddleware:
         for key in self._removed:
             environ.pop(key, None)
         requirement = self.requirement(environ, path)
-        if requirement is not None and not is_preflight(environ):
-            refusal = self.guard.admit(environ, requirement)
-            if refusal is not None:
-                return send(refusal, environ, start_response)
+        if requirement is not None:
+            if is_preflight(environ):
+                forget_user(environ)
+            else:
+                refusal = self.guard.admit(environ, requirement)
+                if refusal is not None:
+                    return send(refusal, environ, start_response)
         return self.app(environ, start_response)
 
     def _matcher(self) -> Callable[[WSGIEnvironment, str], Requirement | None]:
         protect, protection = self.settings.protect, self.server.protection
         if protection is not None:
-            match = protection.match
-            return lambda environ, path: match(environ["REQUEST_METHOD"], path)
-        if not callable(protect):
-            raise ConfigurationError("OAUTH_PROTECT: a mapping or a callable is needed")
-        decide: Callable[[WSGIEnvironment], Any] = protect
+            return partial(_needed, protection.match)
+        decide = cast("Callable[[WSGIEnvironment], Any]", protect)
         return lambda environ, path: _decided(decide(environ))
+
+
+def _needed(
+    match: Callable[[str, str], Requirement | None], environ: WSGIEnvironment, path: str
+) -> Requirement | None:
+    """What the method needs, and where a header names another method for the application, what that needs."""
+    needed = match(environ["REQUEST_METHOD"], path)
+    for name in METHOD_OVERRIDES:
+        if name in environ:
+            other = match(environ[name].strip(), path)
+            if needed is None or other is None:
+                needed = needed or other
+            else:
+                scopes = tuple(sorted({*needed.scopes, *other.scopes}))
+                needed = Requirement(needed.prefixes, scopes)
+    return needed
 
 
 def _decided(scopes: str | None) -> Requirement | None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 import msgspec
-from werkzeug.wrappers import Response
+from werkzeug.wrappers import Request, Response
 
 from .errors import OAuthError
 
@@ -24,6 +24,11 @@ def json_response(
     for name, value in headers:
         response.headers[name] = value
     return response
+
+
+def prefers_json(request: Request) -> bool:
+    """Whether a page would be lost on this client: some programs fetch the URLs of pages by themselves."""
+    return request.accept_mimetypes.best_match(["text/html", "application/json"]) == "application/json"
 
 
 def error_response(error: OAuthError) -> Response:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
-from ipaddress import ip_address, ip_network
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from .addresses import AddressBook, Addresses
+from .ancestor import Circumstances, Record, records
 from .attempts import Attempts
 from .backends import open_backend
 from .cases import Policy
 from .clients import Client, Clients, configured_client
 from .events import Events, log
+from .housekeeping import Housekeeping
 from .login import Browser, LoginCookies
 from .pages import Pages
 from .paths import PUBLIC, Protection
-from .registry import TokenRegistry
+from .proxies import Proxies
+from .registry import TokenRegistry, index_terms
 from .resources import known_resources
 from .server_secret import server_secrets
 from .settings import Settings
@@ -26,7 +30,14 @@ from .users import UsersFile
 
 CLIENT_FAILURES_MAX = 100
 SOURCE_FAILURES_MAX = 100
-"""Wide: hosted clients and whole offices share one address."""
+REGISTRATIONS_MAX = 1000
+SOURCE_REGISTRATIONS_MAX = 100
+"""In a quarter of an hour each. Wide: hosted clients and whole offices share one address."""
+
+
+def environ_key(header: str) -> str:
+    """Where a request header stands in a WSGI environ."""
+    return "HTTP_" + header.upper().replace("-", "_")
 
 
 class User(NamedTuple):
@@ -50,6 +61,8 @@ class Server:
         self.clock = clock
         self.events = Events()
         self.backend = open_backend(settings.registry, base_dir=base_dir)
+        if hasattr(self.backend, "import_old"):
+            self.backend.import_old = self._import_old
         self.addresses = AddressBook(settings.issuer)
         self.protection = (
             None
@@ -83,16 +96,34 @@ class Server:
             clock=clock,
         )
         self.attempts = Attempts(self.backend, clock)
+        self.housekeeping = Housekeeping(self.backend, settings.housekeeping_interval, clock)
         self.source_attempts = Attempts(self.backend, clock, limit=SOURCE_FAILURES_MAX)
+        self.registrations = Attempts(self.backend, clock, limit=REGISTRATIONS_MAX)
+        self.source_registrations = Attempts(self.backend, clock, limit=SOURCE_REGISTRATIONS_MAX)
         self.pages = Pages(settings.service_name, https=(settings.issuer or "").startswith("https:"))
         self._users = UsersFile(settings.users_file) if settings.users_file else None
-        self._proxies = tuple(ip_network(proxy, strict=False) for proxy in settings.trusted_proxies)
+        self.proxies = Proxies(settings.trusted_proxies)
+        self._identity_keys = tuple(environ_key(header) for header in settings.identity_headers)
         self._cookies: dict[str, LoginCookies] = {}
         if not self._knows_users and self.protection is not None and self.protection.prefixes:
             log.warning(
                 "nobody can sign in yet: set one of OAUTH_USER_LOADER, OAUTH_TRUST_REMOTE_USER, "
                 "OAUTH_USERS_FILE and OAUTH_PASSWORD_CHECK"
             )
+
+    def _import_old(self, document: Mapping[str, object]) -> Iterator[Record]:
+        """What becomes of a token file of the ancestor that the registry's file turns out to be."""
+        return records(
+            document,
+            Circumstances(
+                now=self.clock(),
+                refresh_ttl=self.settings.refresh_token_ttl,
+                known_scopes=self.settings.known_scopes,
+                draw=os.urandom,
+                warn=log.warning,
+                index_terms=index_terms,
+            ),
+        )
 
     # --- secrets and policies ---------------------------------------------------------------------
 
@@ -131,7 +162,7 @@ class Server:
         rules = {} if callable(self.settings.protect) else self.settings.protect
         needed: set[str] = set()
         for rule, scopes in rules.items():
-            path = rule.split()[-1].rstrip("/")
+            path = rule[rule.index("/") :].rstrip("/")
             if scopes != PUBLIC and (path + "/").startswith(prefix.rstrip("/") + "/"):
                 needed.update(scopes.split())
         return frozenset(needed)
@@ -160,28 +191,44 @@ class Server:
         return cookies
 
     def user(self, environ: Mapping[str, Any], browser: Browser) -> User | None:
-        """Who sits at the browser: as the application says, else the server in front, else our own login."""
+        """Who sits at the browser: as the application says, else the server in front, else our own login.
+
+        Raises TypeError if the user loader answers something that is no name.
+        """
         if self.settings.user_loader is not None:
-            subject = self.settings.user_loader(environ)
-            if subject:
-                return User(str(subject))
+            subject = _subject(self.settings.user_loader(self._vouched(environ)), "OAUTH_USER_LOADER")
+            if subject is not None:
+                return User(subject)
         if self.settings.trust_remote_user:
             subject = self._remote_user(environ)
-            if subject:
+            if subject is not None:
                 return User(subject)
         if self.has_login_page and browser.subject is not None and self._still_there(browser.subject):
             return User(browser.subject, browser.authenticated_at)
         return None
 
+    def _vouched(self, environ: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The environ without the identity headers that anybody could have sent."""
+        if self.proxies.sent(environ):
+            return environ
+        return {key: value for key, value in environ.items() if key not in self._identity_keys}
+
     def _remote_user(self, environ: Mapping[str, Any]) -> str | None:
-        """`REMOTE_USER` of the server, else the first identity header, if a trusted proxy sent it."""
-        subject = environ.get("REMOTE_USER")
-        if not subject and self._from_proxy(environ):
-            for header in self.settings.identity_headers:
-                subject = subject or environ.get("HTTP_" + header.upper().replace("-", "_"))
-        if not subject:
+        """`REMOTE_USER` of the server, else the first of the identity headers, if a trusted proxy sent it.
+
+        Not another one of them: a proxy sets the header that it was told to, and lets the others through.
+        """
+        text = environ.get("REMOTE_USER")
+        if not text and self._identity_keys and self.proxies.sent(environ):
+            text = environ.get(self._identity_keys[0])
+        if not text:
             return None
-        return str(subject).encode("latin-1").decode("utf-8", "replace")
+        try:
+            return str(text).encode("latin-1").decode("utf-8")
+        except UnicodeError:
+            # Bytes that stand for no letters would make one user of many.
+            log.warning("REMOTE_USER is not UTF-8: its user is not believed")
+            return None
 
     def _still_there(self, subject: str) -> bool:
         return self.settings.password_check is not None or (
@@ -191,27 +238,20 @@ class Server:
     def check_password(self, username: str, password: str) -> str | None:
         """The subject, or None. The settings' own callable goes before the users file."""
         if self.settings.password_check is not None:
-            subject = self.settings.password_check(username, password)
-            if subject is True:
-                return username
-            return str(subject) if subject else None
+            answer = self.settings.password_check(username, password)
+            return username if answer is True else _subject(answer, "OAUTH_PASSWORD_CHECK")
         return self._users.check(username, password) if self._users is not None else None
 
     def source_address(self, environ: Mapping[str, Any]) -> str | None:
         """The address that the request came from, if trusted proxies say so; None where nobody can know."""
-        if not self._from_proxy(environ):
-            return None
-        for hop in reversed(environ.get("HTTP_X_FORWARDED_FOR", "").split(",")):
-            if not self._is_proxy(hop.strip()):
-                return hop.strip() or None
+        return self.proxies.source_address(environ)
+
+
+def _subject(answer: object, setting: str) -> str | None:
+    """The subject that a callable of the application answered, None for nobody. Keys of users are names."""
+    if answer is None or answer is False or answer == "":
         return None
-
-    def _from_proxy(self, environ: Mapping[str, Any]) -> bool:
-        return self._is_proxy(environ.get("REMOTE_ADDR", ""))
-
-    def _is_proxy(self, text: str) -> bool:
-        try:
-            address = ip_address(text)
-        except ValueError:
-            return False
-        return any(address in network for network in self._proxies)
+    if isinstance(answer, (str, int, UUID)) and answer is not True:
+        return str(answer)
+    # The text of an object may well be the same for two users.
+    raise TypeError(f"{setting}: the answer is {type(answer).__name__}, the subject as text is needed")

@@ -21,7 +21,10 @@ _RECORD = b"s" + b"server secret"
 
 
 def server_secrets(configured: Sequence[bytes], backend: Backend) -> Secrets:
-    """The configured secrets, or the drawn one. Raises `RegistryError` if that can be neither read nor kept."""
+    """The configured secrets, or the drawn one.
+
+    Raises `RegistryError` if that can be neither read nor kept.
+    """
     if configured:
         return Secrets(tuple(configured))
     drawn = _beside(backend.beside + SUFFIX) if backend.beside is not None else _in_registry(backend)

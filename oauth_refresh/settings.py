@@ -226,6 +226,13 @@ class Settings:
         less exact time in lists of grants.""",
     )
 
+    housekeeping_interval: float = setting(
+        3600.0,
+        values.PERIOD,
+        """How often records that have expired are removed from the registry: once per interval by one worker
+        of all, in a thread beside the requests. 0 leaves it to `oauth-refresh purge`.""",
+    )
+
     protect: Mapping[str, str] | Hook = setting(
         MappingProxyType({}),
         protection.PROTECT,
@@ -319,7 +326,8 @@ class Settings:
         """Clients that you know, by client id. In a file each is a table `[clients.NAME]`. A secret is given
         as `client_secret`, or its SHA-256 in hex as `client_secret_hash` (for a random secret only); without
         one the client is public. `grant_types` are `authorization_code` and `refresh_token` if not given.
-        `trusted` is kept for a later release, in which the consent page may remember such a client.""",
+        A client that is `trusted` skips the consent page, if it has a secret or an `https` redirect URI: any
+        program can claim to be another one.""",
         secret=True,
     )
     private_schemes: tuple[str, ...] = setting(

@@ -10,15 +10,17 @@ import base64
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from html.parser import HTMLParser
 from typing import Any, NamedTuple, Protocol
+from unittest.mock import patch
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 from wsgiref.validate import validator
 
 from werkzeug.datastructures import Headers
-from werkzeug.test import EnvironBuilder, run_wsgi_app
+from werkzeug.test import EnvironBuilder
 
-from oauth_refresh import OAuthMiddleware
+from oauth_refresh import OAuthMiddleware, pages
 
 ORIGIN = "http://localhost:8000"
 REDIRECT = "http://127.0.0.1:4711/callback"
@@ -29,6 +31,9 @@ SCOPES = {"notes:read": "Read your notes", "notes:write": "Change your notes"}
 PROTECT = {"/api": "", "GET /api/notes": "notes:read", "POST /api/notes": "notes:write", "/mcp": ""}
 
 FORM = "application/x-www-form-urlencoded"
+
+# Compiling the templates takes most of the time in which a server is built, and changes nothing.
+_templates = cache(pages._environment)
 
 Fields = Mapping[str, "str | None"]
 
@@ -192,6 +197,13 @@ class Driven:
     def browser(self) -> Browser:
         return Browser(self.transport())
 
+    def signed_in(self, username: str) -> Browser:
+        """A browser with a user, by the built-in login page."""
+        browser = self.browser()
+        answer = browser.sign_in(browser.get(f"{self.base}{self.prefix}/login"), username)
+        assert answer.status == 303, answer.text
+        return browser
+
     def send(
         self,
         method: str,
@@ -316,7 +328,7 @@ class InProcess(Driven):
     `mount` is the SCRIPT_NAME that the server in front takes off; `extra` goes into every environ. Settings
     are keywords of `OAuthMiddleware`; by default there are users (any name, with `PASSWORD`), two scopes,
     a protected `/api` and `/mcp`, and a registry in memory. `app` None is an application that answers what
-    it sees. An own `middleware` may be handed in instead of settings.
+    it sees. A setting that is None is left out. An own `middleware` may be handed in instead of settings.
     """
 
     def __init__(
@@ -340,7 +352,9 @@ class InProcess(Driven):
                 **settings,
             }
             behind: Any = validator(app or seen_by_application)
-            middleware = OAuthMiddleware(behind, environ={}, clock=self.clock, **chosen)
+            given = {name: value for name, value in chosen.items() if value is not None}
+            with patch.object(pages, "_environment", _templates):
+                middleware = OAuthMiddleware(behind, environ={}, clock=self.clock, **given)
         self.middleware = middleware
         self.registry = middleware.registry
         self.prefix = middleware.settings.prefix
@@ -368,7 +382,19 @@ class InProcess(Driven):
 
     def call(self, environ: dict[str, Any]) -> Answer:
         """The answer to a request that is given as its environ."""
-        body, status, headers = run_wsgi_app(self.wsgi, environ, buffered=True)
+        started: list[tuple[str, list[tuple[str, str]]]] = []
+        body: list[bytes] = []
+
+        def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+            started.append((status, headers))
+            return body.append
+
+        items = self.wsgi(environ, start_response)
+        try:
+            body.extend(items)
+        finally:
+            items.close()
+        status, headers = started[-1]
         return Answer(int(status[:3]), Headers(headers), b"".join(body))
 
     def environ(

@@ -7,11 +7,13 @@ import os
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from oauth_refresh import grants
 from oauth_refresh.cases import Refuse
 from oauth_refresh.grants import DUMMY, Standing, classify
-from oauth_refresh.tokens import Secrets
+from oauth_refresh.records import Previous
+from oauth_refresh.tokens import Presented, Secrets
 
 from . import derivation
 from .line import (
@@ -21,8 +23,10 @@ from .line import (
     LINE,
     LOST_KEY,
     NEW_KEY,
+    PENDING,
     POLICY,
     SECRETS,
+    START,
     Played,
     ended,
     goes_on,
@@ -76,6 +80,29 @@ def test_a_hash_that_matches_is_enough_whatever_the_tag():
     grant = redeemed(4).grant
     for generation, standing in ((4, Standing.CURRENT), (3, Standing.PREVIOUS)):
         assert classify(grant, presented(TOKENS[generation]), Secrets((LOST_KEY,))) == (standing, None)
+
+
+IMPORTED = Presented("ort_", GRANT_ID, bytes(range(32)), derivation.digest("ab" * 32), imported=True)
+ANOTHER = bytes(32)
+
+
+@pytest.mark.parametrize(
+    ("generation", "current", "previous", "standing"),
+    [
+        pytest.param(0, IMPORTED.hash, None, Standing.CURRENT, id="not rotated yet"),
+        pytest.param(1, ANOTHER, IMPORTED.hash, Standing.PREVIOUS, id="rotated once"),
+        pytest.param(2, ANOTHER, ANOTHER, Standing.OLDER, id="rotated twice"),
+        pytest.param(9, ANOTHER, ANOTHER, Standing.OLDER, id="long ago"),
+        pytest.param(1, ANOTHER, ANOTHER, Standing.STRAY, id="another token was rotated in its place"),
+    ],
+)
+def test_where_an_imported_token_stands(
+    generation: int, current: bytes, previous: bytes | None, standing: Standing
+):
+    """It has no tag. Its hash is on record elsewhere, and so it is genuine when it comes here."""
+    before = None if previous is None else Previous(previous, START)
+    grant = replace(PENDING, code=None, generation=generation, refresh_hash=current, previous=before)
+    assert classify(grant, IMPORTED, SECRETS) == (standing, None)
 
 
 @pytest.mark.requirement("RT-20")

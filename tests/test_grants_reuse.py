@@ -139,6 +139,15 @@ def test_another_client_is_refused_with_a_token_of_any_standing(generation: int)
     goes_on(played)
 
 
+@pytest.mark.parametrize("fields", [{"revoked_at": START}, {"ends_at": START}], ids=["revoked", "ended"])
+def test_another_client_is_named_before_the_grants_end_is_told(fields: dict[str, object]):
+    played = redeemed(2)
+    played.change(**fields)
+    event = Event("client_mismatch", (("presented_by", OTHER_CLIENT),))
+    for token in TOKENS[1:4]:
+        assert played.refresh(token, client_id=OTHER_CLIENT) == Refuse("other_client", None, (event,))
+
+
 @pytest.mark.parametrize("lifetime", ["access_ttl", "refresh_ttl"])
 def test_a_lifetime_under_one_second_does_not_hide_a_reuse(lifetime: str):
     played = redeemed(5, policy=POLICY)

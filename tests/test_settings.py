@@ -40,6 +40,7 @@ DEFAULTS: dict[str, Any] = {
     "catch_up_window": 86400.0,
     "roll_forward": True,
     "last_used_interval": 300.0,
+    "housekeeping_interval": 3600.0,
     "protect": {},
     "ignore_case": False,
     "scopes": {},

@@ -12,7 +12,7 @@ from oauth_refresh.setting_values import shown
 from .settings_loading import load, reason, settings, value
 
 TTLS = ("access_token_ttl", "refresh_token_ttl", "code_ttl", "grant_max_age", "catch_up_window")
-PERIODS = ("refresh_grace", "last_used_interval")
+PERIODS = ("refresh_grace", "last_used_interval", "housekeeping_interval")
 SWITCHES = (
     "allow_http",
     "root_aliases",

@@ -169,6 +169,40 @@ def test_any_bytes_of_the_right_length_are_a_refresh_token(raw: bytes):
     )
 
 
+# --- tokens of the ancestor's file ---------------------------------------------------------------------
+
+OLD = SECRET.hex()
+
+
+@pytest.mark.parametrize("kind", ["oat_", "ort_"])
+def test_a_token_of_the_ancestor_is_64_hex_digits_that_spell_its_secret(kind: str):
+    assert tokens.looks_old(OLD)
+    expected = Presented(kind, GRANT_ID, SECRET, derivation.digest(OLD), imported=True)
+    assert tokens.read_old(OLD, tokens.old_entry(kind, GRANT_ID)) == expected
+
+
+@pytest.mark.parametrize(
+    "text", [OLD.upper(), OLD[:-1], OLD + "0", "g" + OLD[1:], " " + OLD[1:], "\uff11" + OLD[1:], "", CODE]
+)
+def test_nothing_else_looks_like_a_token_of_the_ancestor(text: str):
+    assert not tokens.looks_old(text)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(b"\x02ort_" + GRANT_ID, id="another format"),
+        pytest.param(b"\x01oac_" + GRANT_ID, id="a code"),
+        pytest.param(b"\x01ort_" + GRANT_ID[1:], id="too short"),
+        pytest.param(b"\x01ort_" + GRANT_ID + b"\0", id="too long"),
+        pytest.param(b"\x01\xff\xff\xff\xff" + GRANT_ID, id="not ASCII"),
+    ],
+)
+def test_a_record_that_leads_nowhere_reads_no_token(body: bytes):
+    assert tokens.read_old(OLD, body) is None
+
+
 # --- what must not be printed ------------------------------------------------------------------------
 
 

@@ -89,6 +89,8 @@ class Link:
     def close(self) -> None:
         if self.open and self.pid == os.getpid():
             self.open = False
+            # A cursor holds its last statement, and with that SQLite keeps a closed connection's files open.
+            self.cursor.close()
             self.connection.close()
 
     def __del__(self) -> None:
@@ -204,6 +206,12 @@ class SQLiteFile:
             yield link
         except sqlite3.Error as error:
             link.close()
+            if "readonly" in str(error):
+                # SQLite shares what it opened for reading among all connections of a process, so that none
+                # could write again, whatever the operator mends, until the last of them is closed.
+                for file in list(_files):
+                    if file.path == self.path:
+                        file.close()
             raise self.trouble(error) from error
         except BaseException:
             link.close()
@@ -224,7 +232,7 @@ class SQLiteFile:
                 raise
             # SQLite opens for reading what it may not write, and such a connection never learns better.
             paths = (self.path, self.path + "-wal", self.path + "-shm")
-            link.read_only = any(os.path.exists(path) and not os.access(path, os.W_OK) for path in paths)
+            link.read_only = any(os.path.exists(path) and not _may_write(path) for path in paths)
             link.trusted_until = monotonic() + _TRUST_SECONDS
             self._last = link.file, _look(self.path + "-wal")
             return link
@@ -265,6 +273,10 @@ class SQLiteFile:
         """
         _inherited.append((self.idle, self._open_links()))
         self.idle, self._links, self._writer = [], WeakSet(), Lock()
+
+
+def _may_write(path: str) -> bool:
+    return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 def _is_busy(error: sqlite3.OperationalError) -> bool:

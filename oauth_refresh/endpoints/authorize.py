@@ -8,25 +8,38 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from collections.abc import Mapping
-from typing import Any
-from urllib.parse import parse_qsl, urlencode
+from typing import NamedTuple
+from urllib.parse import quote, unquote_plus
 
 from werkzeug.wrappers import Request, Response
 
 from ..addresses import Addresses
 from ..authorization import Target, Wanted, read_target, read_wanted
-from ..clients import Client
-from ..errors import AccessDenied, ConsentRequired, InvalidClient, LoginRequired, OAuthError
+from ..errors import AccessDenied, ConsentRequired, InvalidClient, LoginRequired, OAuthError, RegistryError
 from ..login import Browser
 from ..pages import ConsentView
 from ..parameters import Parameters, read_form, read_query
 from ..redirects import add_query, display_host, form_action_source, is_loopback_redirect
-from ..responses import error_members, error_response
+from ..responses import error_response, prefers_json
 from ..server import Server, User
+from .returns import answer, back, fault, redirect
 
 DECISION_SECONDS = 600
 """How long a consent page can be answered."""
+
+
+class Visit(NamedTuple):
+    """One request of a browser: at which address it was made, and who sits at it."""
+
+    server: Server
+    request: Request
+    addresses: Addresses
+    browser: Browser
+    user: User | None
+
+    @property
+    def endpoints(self) -> str:
+        return self.addresses.base + self.server.settings.prefix
 
 
 def authorize(server: Server, request: Request, addresses: Addresses) -> Response:
@@ -37,24 +50,34 @@ def authorize(server: Server, request: Request, addresses: Addresses) -> Respons
         target = read_target(query, server.clients.get)
     except OAuthError as error:
         return _stay_here(server, request, error)
-    browser = server.cookies(addresses).read(request)
-    user = server.user(request.environ, browser)
+    visit = _visit(server, request, addresses)
     prompts = (query.get("prompt") or "").split(" ")
     try:
         wanted = _wanted(server, query, target, addresses)
     except OAuthError as error:
-        if user is None and not target.client.configured:
-            return _sign_in_first(server, request, addresses, browser, target)
-        return _back(server, addresses, target, error, user)
-    if user is None or "login" in prompts:
+        if visit.user is None and not target.client.configured and "none" not in prompts:
+            return _sign_in_first(visit, target)
+        return back(server, addresses, target, error, visit.user)
+    if visit.user is None or ("login" in prompts and _can_ask_to_sign_in(server)):
         if "none" in prompts:
-            return _back(server, addresses, target, LoginRequired("nobody is signed in"), user)
-        return _sign_in_first(server, request, addresses, browser, target)
-    if _approved_before(target.client, target.redirect_uri):
-        return _allow(server, addresses, target, wanted, user.subject, secrets.token_bytes(32))
-    if "none" in prompts:
-        return _back(server, addresses, target, ConsentRequired("the user has to be asked"), user)
-    return _ask_user(server, request, addresses, browser, user, target, wanted)
+            return back(server, addresses, target, LoginRequired("nobody is signed in"), visit.user)
+        return _sign_in_first(visit, target)
+    try:
+        return _ask(visit, visit.user, target, wanted, prompts)
+    except (OAuthError, RegistryError):
+        raise
+    except Exception:
+        return back(server, addresses, target, _fault(request), visit.user)
+
+
+def _fault(request: Request) -> OAuthError:
+    """Something is wrong here. The client hears it by redirect, for the browser would not tell it."""
+    return OAuthError(f"error {fault(request.method, request.path)}")
+
+
+def _visit(server: Server, request: Request, addresses: Addresses) -> Visit:
+    browser = server.cookies(addresses).read(request)
+    return Visit(server, request, addresses, browser, server.user(request.environ, browser))
 
 
 def _wanted(server: Server, query: Parameters, target: Target, addresses: Addresses) -> Wanted:
@@ -67,9 +90,25 @@ def _wanted(server: Server, query: Parameters, target: Target, addresses: Addres
     )
 
 
-def _approved_before(client: Client, redirect_uri: str) -> bool:
-    """Whether the operator vouches for this client, and it can prove to be it: by a secret or its https URL."""
-    return client.trusted and (not client.public or redirect_uri.startswith("https://"))
+def _ask(visit: Visit, user: User, target: Target, wanted: Wanted, prompts: list[str]) -> Response:
+    if _approved_before(target) and "consent" not in prompts and _is_meant(visit.request):
+        return _allow(visit, target, wanted, user.subject, secrets.token_bytes(32))
+    if "none" in prompts:
+        error = ConsentRequired("the user has to be asked")
+        return back(visit.server, visit.addresses, target, error, user)
+    return _consent_page(visit, user, target, wanted)
+
+
+def _approved_before(target: Target) -> bool:
+    """Whether the operator vouches for this client, and it can prove itself: by a secret or its https URL."""
+    client = target.client
+    return client.trusted and (not client.public or target.redirect_uri.startswith("https://"))
+
+
+def _is_meant(request: Request) -> bool:
+    """Whether somebody means this request, and no browser guesses that it will be needed."""
+    purposes = (request.headers.get(name, "") for name in ("Sec-Purpose", "Purpose", "X-Moz"))
+    return request.method == "GET" and not any("prefetch" in purpose.lower() for purpose in purposes)
 
 
 # --- pages ----------------------------------------------------------------------------------------
@@ -77,11 +116,10 @@ def _approved_before(client: Client, redirect_uri: str) -> bool:
 
 def _stay_here(server: Server, request: Request, error: OAuthError) -> Response:
     """A mistake in client or redirect URI: a page, or JSON for a client that fetches the URL by itself."""
-    accept = request.accept_mimetypes
-    if accept["application/json"] > accept["text/html"]:
-        answer = error_response(error)
-        answer.status_code = 400
-        return answer
+    if prefers_json(request):
+        told = error_response(error)
+        told.status_code = 400
+        return told
     advice = "Go back to the application and connect it again."
     if isinstance(error, InvalidClient):
         advice = "Remove the connection in the application and add it again: it then registers anew."
@@ -90,16 +128,19 @@ def _stay_here(server: Server, request: Request, error: OAuthError) -> Response:
     )
 
 
-def _sign_in_first(
-    server: Server, request: Request, addresses: Addresses, browser: Browser, target: Target
-) -> Response:
+def _can_ask_to_sign_in(server: Server) -> bool:
+    return server.has_login_page or server.settings.login_url is not None
+
+
+def _sign_in_first(visit: Visit, target: Target) -> Response:
+    server, browser = visit.server, visit.browser
     # The login that `prompt=login` asks for is the one that follows now.
-    query = _without_prompt_login(request.query_string)
+    query = _without_prompt_login(_query(visit.request))
     if not server.has_login_page:
-        return _to_login_of_application(server, request, query)
-    cookies = server.cookies(addresses)
+        return _to_login_of_application(visit, query)
+    cookies = server.cookies(visit.addresses)
     response = server.pages.login(
-        addresses.base + server.settings.prefix + "/login",
+        visit.endpoints + "/login",
         {"continue": cookies.seal(browser, "login", {"query": query})},
         client_name=target.client.name,
         form_target=form_action_source(target.redirect_uri),
@@ -108,43 +149,42 @@ def _sign_in_first(
     return response
 
 
-def _to_login_of_application(server: Server, request: Request, query: str) -> Response:
-    login_url = server.settings.login_url
+def _to_login_of_application(visit: Visit, query: str) -> Response:
+    login_url = visit.server.settings.login_url
     if login_url is None:
-        return server.pages.error(
+        return visit.server.pages.error(
             "Nobody can sign in here yet",
             "This server does not know how its users sign in.",
             advice="The operator sets OAUTH_LOGIN_URL, OAUTH_USERS_FILE or OAUTH_PASSWORD_CHECK.",
             status=500,
         )
     # The way back is a path on this host, never a URL that a parameter could turn elsewhere.
-    back = f"{request.environ.get('SCRIPT_NAME', '')}{request.path}?{query}"
-    return redirect(add_query(_from_mount(request, login_url), [("next", back)]), 302)
+    mount = visit.addresses.path
+    way_back = f"{mount}{visit.request.path}?{query}"
+    where = mount + login_url if login_url.startswith("/") else login_url
+    return redirect(add_query(where, [("next", way_back)]), 302)
 
 
-def _from_mount(request: Request, url: str) -> str:
-    return request.environ.get("SCRIPT_NAME", "") + url if url.startswith("/") else url
+def _without_prompt_login(query: str) -> str:
+    """The query as it was written, but for `login` among the words of `prompt`."""
+    kept = []
+    for pair in query.split("&"):
+        name, _, value = pair.partition("=")
+        if unquote_plus(name) != "prompt":
+            kept.append(pair)
+        elif words := " ".join(word for word in unquote_plus(value).split(" ") if word != "login"):
+            kept.append(f"prompt={quote(words)}")
+    return "&".join(kept)
 
 
-def _without_prompt_login(query: bytes) -> str:
-    pairs = parse_qsl(query.decode("ascii", "replace"), keep_blank_values=True)
-    kept = [
-        (name, " ".join(word for word in value.split(" ") if word != "login") if name == "prompt" else value)
-        for name, value in pairs
-    ]
-    return urlencode([(name, value) for name, value in kept if name != "prompt" or value])
+def _query(request: Request) -> str:
+    """The query as it was written, fit for a `Location`."""
+    return quote(request.query_string.decode("ascii", "replace"), safe="%!$&'()*+,;=:@/?-._~")
 
 
-def _ask_user(
-    server: Server,
-    request: Request,
-    addresses: Addresses,
-    browser: Browser,
-    user: User,
-    target: Target,
-    wanted: Wanted,
-) -> Response:
-    cookies = server.cookies(addresses)
+def _consent_page(visit: Visit, user: User, target: Target, wanted: Wanted) -> Response:
+    server, browser = visit.server, visit.browser
+    cookies = server.cookies(visit.addresses)
     pending = {
         "client_id": target.client.client_id,
         "redirect_uri": target.redirect_uri,
@@ -155,19 +195,14 @@ def _ask_user(
         "subject": user.subject,
         "nonce": secrets.token_hex(32),
     }
-    endpoints = addresses.base + server.settings.prefix
-    again = {
-        "continue": cookies.seal(
-            browser, "logout", {"query": request.query_string.decode("ascii", "replace")}
-        )
-    }
+    query = _query(visit.request)
     built_in = server.has_login_page and browser.subject == user.subject
     response = server.pages.consent(
         _view(server, user, target, wanted),
-        endpoints + "/authorize",
+        visit.endpoints + "/authorize",
         {"request": cookies.seal(browser, "consent", pending)},
-        switch_action=endpoints + "/logout" if built_in else None,
-        switch_hidden=again if built_in else None,
+        switch_action=visit.endpoints + "/logout" if built_in else None,
+        switch_hidden={"continue": cookies.seal(browser, "logout", {"query": query})} if built_in else None,
         form_target=form_action_source(target.redirect_uri),
     )
     cookies.remember(response, browser)
@@ -195,11 +230,11 @@ def _view(server: Server, user: User, target: Target, wanted: Wanted) -> Consent
 def _decide(server: Server, request: Request, addresses: Addresses) -> Response:
     form = read_form(request)
     form.require_single(("request", "decision"))
-    cookies = server.cookies(addresses)
-    browser = cookies.read(request)
-    pending = cookies.unseal(browser, "consent", form.get("request"), DECISION_SECONDS)
-    user = server.user(request.environ, browser)
-    if pending is None or user is None or user.subject != pending["subject"]:
+    visit = _visit(server, request, addresses)
+    pending = server.cookies(addresses).unseal(
+        visit.browser, "consent", form.get("request"), DECISION_SECONDS
+    )
+    if pending is None or visit.user is None or visit.user.subject != pending["subject"]:
         return server.pages.error(
             "This page is out of date",
             "It was made for another login, or too long ago.",
@@ -208,22 +243,26 @@ def _decide(server: Server, request: Request, addresses: Addresses) -> Response:
         )
     client = server.clients.get(pending["client_id"])
     if client is None:
-        return _stay_here(
-            server, request, InvalidClient("client_id: this client is no longer registered here")
-        )
+        gone = InvalidClient("client_id: this client is no longer registered here")
+        return _stay_here(server, request, gone)
     target = Target(client, pending["redirect_uri"], pending["state"])
-    if form.get("decision") != "allow":
-        return _back(server, addresses, target, AccessDenied("the user did not allow it"), user)
+    nonce = bytes.fromhex(pending["nonce"])
     wanted = Wanted(tuple(pending["scopes"]), tuple(pending["resources"]), pending["challenge"])
-    return _allow(server, addresses, target, wanted, user.subject, bytes.fromhex(pending["nonce"]))
+    try:
+        if form.get("decision") == "allow":
+            return _allow(visit, target, wanted, visit.user.subject, nonce)
+        return _deny(visit, target, visit.user, nonce)
+    except (OAuthError, RegistryError):
+        raise
+    except Exception:
+        return back(server, addresses, target, _fault(request), visit.user)
 
 
-def _allow(
-    server: Server, addresses: Addresses, target: Target, wanted: Wanted, subject: str, nonce: bytes
-) -> Response:
-    """Issue the code. Grant and code follow from the nonce of the page, so a form sent twice gets one code."""
+def _allow(visit: Visit, target: Target, wanted: Wanted, subject: str, nonce: bytes) -> Response:
+    """Issue the code. Grant and code follow from the nonce, so that a form sent twice gets one code."""
+    server = visit.server
     code = server.registry.authorize(
-        grant_id=_from_nonce(server, b"grant", nonce)[:16],
+        grant_id=_grant_id(server, nonce),
         secret=_from_nonce(server, b"code", nonce),
         client_id=target.client.client_id,
         subject=subject,
@@ -232,54 +271,19 @@ def _allow(
         challenge=wanted.challenge,
         redirect_uri=target.redirect_uri,
     )
-    return _answer(addresses, target, {"code": code})
+    return answer(visit.addresses, target, {"code": code})
+
+
+def _deny(visit: Visit, target: Target, user: User, nonce: bytes) -> Response:
+    # Whoever has allowed it by the same page before has thought better of it.
+    visit.server.registry.revoke(_grant_id(visit.server, nonce))
+    error = AccessDenied("the user did not allow it")
+    return back(visit.server, visit.addresses, target, error, user)
+
+
+def _grant_id(server: Server, nonce: bytes) -> bytes:
+    return _from_nonce(server, b"grant", nonce)[:16]
 
 
 def _from_nonce(server: Server, label: bytes, nonce: bytes) -> bytes:
     return hmac.digest(server.secrets.keys[0], b"oauth_refresh/1 consent " + label + b"\0" + nonce, "sha256")
-
-
-# --- back to the client ---------------------------------------------------------------------------
-
-
-def _answer(addresses: Addresses, target: Target, members: Mapping[str, str]) -> Response:
-    return redirect(_answer_url(addresses, target, members), 303)
-
-
-def _answer_url(addresses: Addresses, target: Target, members: Mapping[str, str]) -> str:
-    state = [] if target.state is None else [("state", target.state)]
-    return add_query(target.redirect_uri, [*members.items(), *state, ("iss", addresses.issuer)])
-
-
-def _back(
-    server: Server, addresses: Addresses, target: Target, error: OAuthError, user: User | None
-) -> Response:
-    """Tell the client by redirect. A browser in which nobody is signed in is not sent to a stranger's site.
-
-    Anyone can register a client, so such a link would make this server a way to any page (RFC 9700
-    section 4.11.2): the user then sees where it leads, and goes there by hand.
-    """
-    if user is not None or target.client.configured:
-        return _answer(addresses, target, error_members(error))
-    return server.pages.return_to_client(
-        _answer_url(addresses, target, error_members(error)),
-        display_host(target.redirect_uri),
-        title="You are not signed in",
-        message="The application asked to go on without a login page.",
-        client_name=target.client.name,
-        status=400,
-    )
-
-
-def redirect(location: str, status: int) -> Response:
-    """A redirect without a body to render, that no cache keeps and no next page hears of."""
-    headers: dict[str, Any] = {
-        "Location": location,
-        "Cache-Control": "no-store",
-        "Referrer-Policy": "no-referrer",
-        "X-Content-Type-Options": "nosniff",
-    }
-    response = Response(status=status, headers=headers)
-    # Werkzeug would spell the URL anew; a client compares it byte for byte.
-    response.autocorrect_location_header = False
-    return response

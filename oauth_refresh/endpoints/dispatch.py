@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import uuid
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,11 +11,12 @@ from werkzeug.wrappers import Request, Response
 from .. import cors
 from ..addresses import NOT_CONFIGURED, Addresses
 from ..errors import OAuthError, RegistryError
-from ..responses import error_response, json_response
+from ..responses import error_response, json_response, prefers_json
 from ..server import Server
 from .authorize import authorize
 from .login import login, logout
 from .register import register
+from .returns import fault
 from .revoke import revoke
 from .token import token
 from .well_known import is_well_known, well_known
@@ -28,7 +28,8 @@ log = logging.getLogger("oauth_refresh")
 
 
 class Endpoint(NamedTuple):
-    """One endpoint. A `page` is read by people: it has no CORS headers, and its errors are HTML."""
+    """One endpoint. A `page` is read by people: it has no CORS headers, and its errors are HTML, but to
+    programs that prefer JSON."""
 
     answer: Callable[[Server, Request, Addresses], Response]
     methods: tuple[str, ...]
@@ -75,10 +76,11 @@ class Endpoints:
         if endpoint is None or not endpoint.page:
             for name, value in cors.actual(environ, self._server.settings.cors_origins):
                 response.headers.add(name, value)
+        self._server.housekeeping.looked_after()
         return response(environ, start_response)
 
     def _answer(self, endpoint: Endpoint | None, environ: WSGIEnvironment) -> Response:
-        method = environ["REQUEST_METHOD"]
+        method, request = environ["REQUEST_METHOD"], Request(environ)
         if endpoint is None:
             if cors.is_preflight(environ):
                 return self._preflight(environ, ("GET", "POST"))
@@ -87,38 +89,37 @@ class Endpoints:
             return self._options(endpoint, environ)
         if method not in endpoint.methods:
             return _not_allowed(endpoint)
+        as_page = endpoint.page and not prefers_json(request)
         try:
             addresses = self._server.addresses.of(environ)
             if addresses is None:
                 return json_response({"error": "server_error", "error_description": NOT_CONFIGURED}, 500)
-            return endpoint.answer(self._server, Request(environ), addresses)
+            return endpoint.answer(self._server, request, addresses)
         except OAuthError as error:
-            log.info("%s %s: %s (%s)", method, environ["PATH_INFO"], error.code, error)
-            return (
-                self._page(str(error.description), error.status) if endpoint.page else error_response(error)
-            )
+            log.info("%s %r: %s (%s)", method, environ["PATH_INFO"], error.code, error)
+            return self._page(error.description, error.status) if as_page else error_response(error)
         except RegistryError as error:
-            log.error("the registry cannot answer: %s", error)  # noqa: TRY400 - the text says it all
-            return self._unavailable(endpoint, error)
+            log.error("the registry cannot answer: %s", error)
+            return self._unavailable(error, as_page)
         except Exception:
-            return self._broken(endpoint, environ)
+            return self._broken(fault(method, environ["PATH_INFO"]), as_page)
 
     def _options(self, endpoint: Endpoint, environ: WSGIEnvironment) -> Response:
         if endpoint.page or not cors.is_preflight(environ):
-            return Response(status=204, headers={"Allow": ", ".join((*endpoint.methods, "OPTIONS"))})
+            return _empty([("Allow", ", ".join((*endpoint.methods, "OPTIONS")))])
         return self._preflight(environ, endpoint.methods)
 
     def _preflight(self, environ: WSGIEnvironment, methods: tuple[str, ...]) -> Response:
         origins = self._server.settings.cors_origins
         headers = cors.preflight(environ, origins, (*methods, "OPTIONS"))
         names = {name for name, _ in cors.actual(environ, origins)}
-        return Response(status=204, headers=[header for header in headers if header[0] not in names])
+        return _empty([header for header in headers if header[0] not in names])
 
     def _page(self, message: str, status: int) -> Response:
         return self._server.pages.error("This request cannot be answered", message, status=status)
 
-    def _unavailable(self, endpoint: Endpoint, error: RegistryError) -> Response:
-        if endpoint.page:
+    def _unavailable(self, error: RegistryError, as_page: bool) -> Response:
+        if as_page:
             response = self._server.pages.error(
                 "Temporarily unavailable",
                 "The server cannot reach its registry just now.",
@@ -131,10 +132,8 @@ class Endpoints:
         response.headers["Retry-After"] = str(error.retry_after)
         return response
 
-    def _broken(self, endpoint: Endpoint, environ: WSGIEnvironment) -> Response:
-        number = uuid.uuid4().hex[:12]
-        log.exception("error %s at %s %s", number, environ["REQUEST_METHOD"], environ["PATH_INFO"])
-        if not endpoint.page:
+    def _broken(self, number: str, as_page: bool) -> Response:
+        if not as_page:
             return json_response({"error": "server_error", "error_description": f"error {number}"}, 500)
         return self._server.pages.error(
             "Something went wrong here",
@@ -143,6 +142,13 @@ class Endpoints:
             status=500,
             correlation_id=number,
         )
+
+
+def _empty(headers: list[tuple[str, str]]) -> Response:
+    response = Response(status=204, headers=headers)
+    # A type of nothing is against WSGI.
+    del response.headers["Content-Type"]
+    return response
 
 
 def _not_allowed(endpoint: Endpoint) -> Response:

@@ -12,7 +12,7 @@ from ..pages import wait_text
 from ..parameters import Parameters, read_form, read_query
 from ..redirects import form_action_source
 from ..server import Server
-from .authorize import redirect
+from .returns import redirect
 
 LOGIN_PAGE_SECONDS = 3600
 PASSWORD_MAX = 1024

@@ -7,12 +7,15 @@ from werkzeug.wrappers import Request, Response
 
 from ..addresses import Addresses
 from ..clients import Client
-from ..errors import InvalidClientMetadata
+from ..errors import InvalidClientMetadata, TooManyRequests
 from ..parameters import read_body
 from ..registration import accept
 from ..responses import json_response
 from ..scopes import join
 from ..server import Server
+
+BRACKETS_MAX = 500
+"""How many lists and objects a registration may be made of."""
 
 
 def register(server: Server, request: Request, addresses: Addresses) -> Response:
@@ -21,6 +24,7 @@ def register(server: Server, request: Request, addresses: Addresses) -> Response
         known_scopes=server.settings.known_scopes,
         private_schemes=server.settings.private_schemes,
     )
+    _judge_rate(server, request)
     client, secret = server.clients.register(
         wanted.metadata,
         redirect_uris=wanted.redirect_uris,
@@ -33,11 +37,24 @@ def register(server: Server, request: Request, addresses: Addresses) -> Response
     return json_response(_registered(client, secret), 201)
 
 
+def _judge_rate(server: Server, request: Request) -> None:
+    """Raises `TooManyRequests`: registrations are kept for a day, and anybody may send them."""
+    address = server.source_address(request.environ)
+    wait = 0 if address is None else server.source_registrations.reserve("registrations from", address)
+    wait = wait or server.registrations.reserve("registrations", "")
+    if wait:
+        raise TooManyRequests("too many registrations just now", retry_after=wait)
+
+
 def _read_object(request: Request) -> dict[str, object]:
     if request.mimetype != "application/json":
         raise InvalidClientMetadata("the content type must be application/json")
+    body = read_body(request)
+    # Some versions of Python let a parser nest so deep that the stack of a small thread ends first.
+    if body.count(b"[") + body.count(b"{") > BRACKETS_MAX:
+        raise InvalidClientMetadata("the body must be one JSON object")
     try:
-        return msgspec.json.decode(read_body(request), type=dict[str, object])
+        return msgspec.json.decode(body, type=dict[str, object])
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         raise InvalidClientMetadata("the body must be one JSON object") from None
 

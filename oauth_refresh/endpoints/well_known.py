@@ -23,7 +23,7 @@ def is_well_known(path: str) -> bool:
     Clients try several places in turn and read each answer as JSON; a page of the application, or a
     redirect, would end their search.
     """
-    before, marker, after = path.partition("/.well-known/")
+    _, marker, after = path.partition("/.well-known/")
     return bool(marker) and after.partition("/")[0] in (*SERVER_NAMES, RESOURCE_NAME)
 
 
@@ -39,17 +39,19 @@ def well_known(server: Server, request: Request, addresses: Addresses) -> Respon
         response.vary.add("Host")
     response.set_etag(sha256(body).hexdigest()[:32])
     response.make_conditional(request)
+    # Every server writes a date of its own, and some do not look whether there is one.
+    del response.headers["Date"]
     return response
 
 
 def _document(server: Server, request: Request, addresses: Addresses) -> dict[str, object] | None:
-    mount = request.environ.get("SCRIPT_NAME", "").rstrip("/")
-    path = request.environ.get("PATH_INFO", "")
-    path = path.removesuffix("/")
+    mount = request.root_path.rstrip("/")
+    path = request.path.removesuffix("/")
     asked = {mount + path}
-    if not mount and not path.endswith(SERVER_NAMES[0]):
-        # A proxy that takes the path of the issuer off leaves only what follows it. The one exception is
-        # what clients ask of the root of the host: that belongs to an issuer without a path.
+    if mount or not path.endswith(SERVER_NAMES[0]):
+        # A proxy that takes the path of the issuer off, or puts another one before, leaves only what
+        # follows it. The one exception is what clients ask of the root of the host: that belongs to an
+        # issuer without a path.
         asked.add(addresses.path + path)
     if asked & _server_places(addresses):
         return metadata.authorization_server(

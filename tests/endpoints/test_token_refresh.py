@@ -1,0 +1,217 @@
+"""POST /oauth/token with grant_type=refresh_token: what a refresh token is worth, and to whom."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from ..driving import ORIGIN, REDIRECT, SCOPES, InProcess, Registered
+from .test_token import NOT_VALID_TOKEN, UNKNOWN_CLIENT, told
+
+MALFORMED_TOKEN = {"error": "invalid_grant", "error_description": "refresh_token: not valid"}
+
+
+@pytest.mark.requirement("RT-05")
+@pytest.mark.requirement("GEN-13")
+@pytest.mark.requirement("RT-20")
+@pytest.mark.parametrize(
+    ("token", "error", "description"),
+    [
+        (None, "invalid_request", "refresh_token: missing"),
+        ("", "invalid_request", "refresh_token: missing"),
+        ("x", *MALFORMED_TOKEN.values()),
+        ("ort_" + "A" * 91, *NOT_VALID_TOKEN.values()),
+        ("oac_" + "A" * 64, *MALFORMED_TOKEN.values()),
+        ("é", "invalid_request", "refresh_token: only printable ASCII characters are allowed"),
+    ],
+)
+@pytest.mark.parametrize("named", [True, False], ids=["with client_id", "without"])
+def test_what_is_no_refresh_token_of_ours_is_refused(
+    server: InProcess, client: Registered, token: str | None, error: str, description: str, named: bool
+) -> None:
+    asking = client if named else Registered("")
+    told(server.token(asking, grant_type="refresh_token", refresh_token=token), error, description)
+
+
+@pytest.mark.requirement("RT-20")
+def test_a_token_with_one_character_changed_is_noise(server: InProcess, client: Registered) -> None:
+    token = server.tokens(client)["refresh_token"]
+    for place in (5, 40, 80, -1):
+        forged = list(token)
+        forged[place] = "A" if forged[place] != "A" else "B"
+        answer = server.refresh(client, "".join(forged))
+        assert answer.json["error"] == "invalid_grant"
+    assert server.refresh(client, token).status == 200
+
+
+@pytest.mark.requirement("RT-03")
+@pytest.mark.requirement("RT-04")
+@pytest.mark.requirement("RT-09")
+@pytest.mark.requirement("RT-12")
+def test_a_refresh_token_belongs_to_its_client(
+    server: InProcess, client: Registered, web: Registered
+) -> None:
+    mine, theirs = server.tokens(client)["refresh_token"], server.tokens(web)["refresh_token"]
+    for asking, token in ((web, mine), (server.register(), mine), (client, theirs)):
+        for _ in range(2):
+            answer = server.refresh(asking, token)
+            assert (answer.status, answer.json) == (400, NOT_VALID_TOKEN)
+    assert server.refresh(client, mine).status == 200
+    # Also while a repeat would be answered to the right one.
+    assert server.refresh(web, mine).json == NOT_VALID_TOKEN
+    assert server.refresh(client, mine).status == 200
+    assert server.refresh(web, theirs).status == 200
+
+
+@pytest.mark.requirement("RT-04")
+def test_a_public_client_may_leave_its_name_out_and_a_confidential_one_may_not(
+    server: InProcess, client: Registered, web: Registered
+) -> None:
+    nobody = Registered("")
+    first = server.refresh(nobody, server.tokens(client)["refresh_token"])
+    assert first.status == 200
+    assert server.refresh(client, first.json["refresh_token"]).status == 200
+    token = server.tokens(web)["refresh_token"]
+    answer = server.refresh(nobody, token)
+    assert (answer.status, answer.json) == (401, UNKNOWN_CLIENT)
+    assert server.refresh(web, token).status == 200
+
+
+@pytest.mark.requirement("CAUTH-14")
+def test_a_client_whose_registration_is_gone_is_told_so(server: InProcess, client: Registered) -> None:
+    token = server.tokens(client)["refresh_token"]
+    backend = server.registry.backend
+    key = b"c" + client.client_id.encode()
+    backend.swap(key, backend.get(key), None)
+    for asking in (client, Registered("")):
+        answer = server.refresh(asking, token)
+        assert (answer.status, answer.json) == (401, UNKNOWN_CLIENT)
+
+
+@pytest.mark.requirement("RT-14")
+@pytest.mark.requirement("RT-15")
+@pytest.mark.requirement("RT-17")
+@pytest.mark.requirement("TOK-09")
+@pytest.mark.requirement("RES-02")
+@pytest.mark.requirement("RES-03")
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"scope": "notes:read notes:write"}, "invalid_scope"),
+        ({"scope": "admin"}, "invalid_scope"),
+        ({"scope": "a\\b"}, "invalid_scope"),
+        ({"resource": ORIGIN + "/mcp"}, "invalid_target"),
+        ({"resource": ORIGIN}, "invalid_target"),
+        ({"resource": "https://other.example/"}, "invalid_target"),
+        ({"resource": ORIGIN + "/api#x"}, "invalid_target"),
+        ({"resource": "/api"}, "invalid_target"),
+    ],
+)
+def test_a_wrong_request_rotates_nothing(
+    server: InProcess, client: Registered, change: dict[str, str], error: str
+) -> None:
+    tokens = server.tokens(client, scope="notes:read", resource=ORIGIN + "/api")
+    for _ in range(2):
+        answer = server.refresh(client, tokens["refresh_token"], **change)
+        assert (answer.status, answer.json["error"]) == (400, error)
+    assert server.api(tokens["access_token"]).status == 200
+    assert next(server.registry.list()).generation == 1
+    assert server.refresh(client, tokens["refresh_token"]).status == 200
+
+
+@pytest.mark.requirement("RT-15")
+@pytest.mark.requirement("RT-16")
+@pytest.mark.requirement("TOK-05")
+def test_a_scope_narrows_one_token_and_the_grant_keeps_its_own(server: InProcess, client: Registered) -> None:
+    first = server.tokens(client)
+    narrow = server.refresh(client, first["refresh_token"], scope="notes:read offline_access").json
+    assert narrow["scope"] == "notes:read"
+    assert server.api(narrow["access_token"], "/api/notes", "POST").status == 403
+    wide = server.refresh(client, narrow["refresh_token"]).json
+    assert wide["scope"] == "notes:read notes:write"
+    assert server.api(wide["access_token"], "/api/notes", "POST").status == 200
+
+
+@pytest.mark.requirement("RT-17")
+@pytest.mark.requirement("RES-05")
+def test_a_resource_selects_and_without_one_the_audience_stays(server: InProcess, client: Registered) -> None:
+    tokens = server.tokens(client, resource=ORIGIN + "/mcp")
+    for resource in (None, "", "HTTP://LocalHost:8000/mcp"):
+        tokens = server.refresh(client, tokens["refresh_token"], resource=resource).json
+        answers = [server.api(tokens["access_token"], path).status for path in ("/mcp", "/api")]
+        assert answers == [200, 401]
+
+
+@pytest.mark.requirement("RES-01")
+def test_several_resources_may_be_named_at_the_token_endpoint(server: InProcess, client: Registered) -> None:
+    token = server.tokens(client)["refresh_token"]
+    body = f"grant_type=refresh_token&refresh_token={token}&resource={ORIGIN}/mcp&resource={ORIGIN}/api/notes"
+    answer = server.post("/oauth/token", body)
+    access = answer.json["access_token"]
+    assert [server.api(access, path).status for path in ("/mcp", "/api/notes", "/api")] == [200, 200, 401]
+
+
+@pytest.mark.requirement("RT-06")
+@pytest.mark.requirement("RT-10")
+@pytest.mark.requirement("RT-11")
+def test_a_request_that_is_repeated_gets_the_same_pair(server: InProcess, client: Registered) -> None:
+    token = server.tokens(client)["refresh_token"]
+    with ThreadPoolExecutor(5) as pool:
+        answers = list(pool.map(lambda _: server.refresh(client, token), range(5)))
+    assert {answer.status for answer in answers} == {200}
+    assert len({answer.body for answer in answers}) == 1
+    assert answers[0].json["refresh_token"] != token
+
+
+@pytest.mark.requirement("RT-22")
+def test_a_client_may_come_from_anywhere(server: InProcess, client: Registered) -> None:
+    server.extra = {"REMOTE_ADDR": "203.0.113.7", "HTTP_USER_AGENT": "one"}
+    tokens = server.tokens(client)
+    server.extra = {"REMOTE_ADDR": "2001:db8::8", "HTTP_USER_AGENT": "another"}
+    assert server.refresh(client, tokens["refresh_token"]).status == 200
+
+
+@pytest.mark.requirement("RT-27")
+def test_a_user_who_may_no_more_is_refused_and_one_who_may_less_gets_less() -> None:
+    allowed: list[Any] = [None]
+    server = InProcess(subject_check=lambda subject, client_id, scopes: allowed[0])
+    client = server.register()
+    tokens = server.tokens(client)
+    answer = server.refresh(client, tokens["refresh_token"])
+    assert (answer.status, answer.json) == (400, NOT_VALID_TOKEN)
+    allowed[0] = ["notes:read"]
+    answer = server.refresh(client, tokens["refresh_token"])
+    assert answer.json["scope"] == "notes:read"
+    allowed[0] = list(SCOPES)
+    assert server.refresh(client, answer.json["refresh_token"]).json["scope"] == "notes:read notes:write"
+
+
+def test_a_client_may_have_lifetimes_of_its_own() -> None:
+    members = {"redirect_uris": [REDIRECT], "access_token_ttl": "15m", "refresh_token_ttl": "1h"}
+    server = InProcess(clients={"c": members})
+    client = Registered("c")
+    tokens = server.tokens(client)
+    assert tokens["expires_in"] == 900
+    server.clock.forward(3599)
+    tokens = server.refresh(client, tokens["refresh_token"]).json
+    assert tokens["expires_in"] == 900
+    server.clock.forward(3600)
+    assert server.refresh(client, tokens["refresh_token"]).json == NOT_VALID_TOKEN
+
+
+@pytest.mark.requirement("TOK-11")
+def test_the_lifetime_is_a_setting() -> None:
+    assert InProcess(access_token_ttl="1h").tokens()["expires_in"] == 3600
+
+
+@pytest.mark.requirement("DCR-18")
+@pytest.mark.requirement("DCR-20")
+def test_a_registration_that_was_used_outlives_its_day(server: InProcess) -> None:
+    used, unused = server.register(), server.register()
+    server.tokens(used)
+    server.clock.forward(2 * 86400)
+    server.registry.cleanup()
+    assert server.tokens(used)["access_token"]
+    assert server.browser().get(server.authorize_url(unused)).status == 400

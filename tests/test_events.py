@@ -1,0 +1,59 @@
+"""What the operator hears: one line per event, and the same to whoever listens."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+import pytest
+
+from oauth_refresh.events import WARNINGS, Events
+
+
+@pytest.mark.requirement("OPS-05")
+def test_an_event_is_one_line_and_a_call_of_each_listener(caplog: pytest.LogCaptureFixture) -> None:
+    events = Events()
+    heard: list[tuple[int, str, Mapping[str, object]]] = []
+    for number in (1, 2):
+        events.listen(lambda name, fields, number=number: heard.append((number, name, fields)))  # type: ignore[misc]
+    fields = {"grant": "ab", "generation": 3, "client": None}
+    with caplog.at_level(logging.INFO):
+        events.emit("token_rotated", fields)
+    assert heard == [(1, "token_rotated", fields), (2, "token_rotated", fields)]
+    assert caplog.record_tuples == [
+        ("oauth_refresh", logging.INFO, "token_rotated grant='ab' generation=3 client=None")
+    ]
+
+
+@pytest.mark.requirement("RT-26")
+def test_signs_of_theft_are_warnings(caplog: pytest.LogCaptureFixture) -> None:
+    for name in sorted(WARNINGS):
+        Events().emit(name, {})
+    assert {record.levelno for record in caplog.records} == {logging.WARNING}
+    assert {"token_reused", "code_reused", "login_locked"} <= WARNINGS
+
+
+@pytest.mark.requirement("GEN-21")
+@pytest.mark.parametrize(
+    "hostile", ["a\nb", "a\r\nb", "a\x0bb", "a\x85b", "a\u2028b", "a\x1b[2Jb", "a\u202eb"]
+)
+def test_no_value_breaks_the_line(caplog: pytest.LogCaptureFixture, hostile: str) -> None:
+    with caplog.at_level(logging.INFO):
+        Events().emit("client_registered", {"name": hostile, "more": [hostile]})
+    (line,) = caplog.messages
+    assert line.isprintable()
+    assert len(line.splitlines()) == 1
+
+
+def test_a_listener_that_fails_costs_nobody_an_answer(caplog: pytest.LogCaptureFixture) -> None:
+    events = Events()
+    heard: list[str] = []
+
+    def fail(name: str, fields: Mapping[str, object]) -> None:
+        raise ZeroDivisionError
+
+    events.listen(fail)
+    events.listen(lambda name, fields: heard.append(name))
+    events.emit("token_rotated", {})
+    assert heard == ["token_rotated"]
+    assert caplog.messages == ["a listener failed at the event token_rotated"]

@@ -1,0 +1,218 @@
+"""Which parameters a request carries, read to the letter."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import Any
+
+import pytest
+from werkzeug.test import EnvironBuilder
+from werkzeug.wrappers import Request
+
+from oauth_refresh.errors import InvalidRequest, RequestTooLarge
+from oauth_refresh.parameters import (
+    BODY_BYTES_MAX,
+    FORM,
+    QUERY_BYTES_MAX,
+    Parameters,
+    read_body,
+    read_form,
+    read_query,
+)
+
+
+def posted(body: bytes, content_type: str | None = FORM, query: str = "") -> Request:
+    builder = EnvironBuilder(method="POST", query_string=query, data=body, content_type=content_type)
+    return Request(builder.get_environ())
+
+
+def streamed(body: BytesIO, length: str | None) -> Request:
+    environ = {**EnvironBuilder(method="POST").get_environ(), "wsgi.input": body, "CONTENT_LENGTH": length}
+    if length is None:
+        del environ["CONTENT_LENGTH"]
+    return Request(environ)
+
+
+def chunked(body: BytesIO) -> Request:
+    request = streamed(body, None)
+    request.environ |= {"wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked"}
+    return request
+
+
+# --- decoding -------------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("GEN-01")
+@pytest.mark.parametrize(
+    ("raw", "value"),
+    [
+        (b"a=b+c", "b c"),
+        (b"a=b%20c", "b c"),
+        (b"a=b%2Bc", "b+c"),
+        (b"a=%2525", "%25"),
+        (b"a=b=c", "b=c"),
+        (b"a=%C3%BC", "ü"),
+        (b"a=%zz", "%zz"),
+        (b"a=b;c=d", "b;c=d"),
+        (b"%61=b", "b"),
+        (b"a", None),
+        (b"", None),
+    ],
+)
+def test_values_are_decoded_once(raw: bytes, value: str | None) -> None:
+    assert read_query(raw).get("a") == value
+    assert read_form(posted(raw)).get("a") == value
+
+
+@pytest.mark.requirement("GEN-04")
+@pytest.mark.parametrize(
+    "raw", [b"a=%ff%fe", b"%ff=x", b"a=\xff", b"a=\xc3\xbc", b"a=%ED%A0%80", b"a=%C0%AF"]
+)
+def test_what_is_not_utf_8_is_refused(raw: bytes) -> None:
+    with pytest.raises(InvalidRequest, match="the query is not UTF-8"):
+        read_query(raw)
+    with pytest.raises(InvalidRequest, match="the body is not UTF-8"):
+        read_form(posted(raw))
+
+
+@pytest.mark.requirement("GEN-09")
+def test_an_empty_value_counts_as_absent() -> None:
+    parameters = read_query(b"a=&b=&b=x&resource=&resource=y")
+    assert parameters.get("a") is None
+    assert parameters.get("b") == "x"
+    assert parameters.all("resource") == ("y",)
+    assert parameters.all("a") == ()
+
+
+@pytest.mark.requirement("GEN-06")
+@pytest.mark.requirement("GEN-10")
+@pytest.mark.parametrize("raw", [b"a=1&a=2", b"a=1&a=1", b"a=&a=1", b"a=&a=", b"a&a", b"a=1&%61=2"])
+def test_a_known_parameter_may_occur_only_once(raw: bytes) -> None:
+    with pytest.raises(InvalidRequest) as raised:
+        read_query(raw).require_single(["b", "a"])
+    assert raised.value.description == "a: must occur only once"
+
+
+@pytest.mark.requirement("GEN-05")
+@pytest.mark.requirement("GEN-06")
+def test_unknown_ones_and_resources_may_repeat() -> None:
+    read_query(b"x=1&x=2&resource=1&resource=1&a=1").require_single(["a", "resource"])
+
+
+@pytest.mark.requirement("GEN-13")
+@pytest.mark.parametrize("value", ["ü", "\n", "\x7f", "\0", "\u2028"])
+def test_a_value_outside_of_printable_ascii_is_refused_where_it_matters(value: str) -> None:
+    parameters = Parameters([("a", value), ("b", " ~")])
+    parameters.require_printable(["b", "c"])
+    with pytest.raises(InvalidRequest, match="a: only printable ASCII"):
+        parameters.require_printable(["b", "a"])
+
+
+# --- bodies ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("GEN-02")
+@pytest.mark.parametrize(
+    "content_type", [FORM, FORM + ";charset=UTF-8", "Application/X-WWW-Form-Urlencoded; charset=utf-8"]
+)
+def test_the_content_type_is_read_in_any_case_and_with_parameters(content_type: str) -> None:
+    assert read_form(posted(b"a=b", content_type)).get("a") == "b"
+
+
+@pytest.mark.requirement("GEN-03")
+@pytest.mark.parametrize(
+    "content_type", [None, "", "application/json", "text/plain", "multipart/form-data; boundary=x"]
+)
+def test_another_content_type_is_refused(content_type: str | None) -> None:
+    with pytest.raises(InvalidRequest, match="the content type must be " + FORM):
+        read_form(posted(b"a=b", content_type))
+
+
+@pytest.mark.requirement("GEN-11")
+def test_the_query_of_a_post_does_not_count() -> None:
+    parameters = read_form(posted(b"a=body", query="a=query&b=query&%ff"))
+    assert (parameters.get("a"), parameters.get("b")) == ("body", None)
+
+
+@pytest.mark.requirement("GEN-12")
+@pytest.mark.parametrize(
+    "query", ["client_secret=s", "x=1&client_secret=s", "client%5fsecret=s", "client_secret=&client_secret=s"]
+)
+def test_a_secret_in_the_url_is_refused(query: str) -> None:
+    with pytest.raises(InvalidRequest) as raised:
+        read_form(posted(b"a=b", query=query))
+    told = "client_secret: never in the URL, send it in the body or as HTTP Basic"
+    assert raised.value.description == told
+    assert "s=s" not in str(raised.value)
+
+
+def test_a_parameter_that_only_ends_like_a_secret_is_unknown() -> None:
+    assert read_form(posted(b"a=b", query="no_client_secret=s")).get("a") == "b"
+
+
+@pytest.mark.requirement("HTTP-12")
+def test_a_body_of_64_kib_is_the_largest() -> None:
+    largest = b"a=" + b"x" * (BODY_BYTES_MAX - 2)
+    assert len(read_form(posted(largest)).get("a") or "") == BODY_BYTES_MAX - 2
+    with pytest.raises(RequestTooLarge):
+        read_form(posted(largest + b"x"))
+
+
+class Endless(BytesIO):
+    """A body without an end, that says how much of it was read."""
+
+    taken = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        assert size is not None
+        assert size >= 0
+        self.taken += size
+        return b"x" * size
+
+    def readinto(self, buffer: Any) -> int:
+        self.taken += len(buffer)
+        buffer[:] = b"x" * len(buffer)
+        return len(buffer)
+
+
+@pytest.mark.requirement("HTTP-12")
+def test_a_chunked_body_is_read_no_further_than_the_limit() -> None:
+    body = Endless()
+    with pytest.raises(RequestTooLarge):
+        read_body(chunked(body))
+    assert body.taken <= 2 * BODY_BYTES_MAX
+    assert len(read_body(chunked(BytesIO(b"x" * BODY_BYTES_MAX)))) == BODY_BYTES_MAX
+    with pytest.raises(RequestTooLarge):
+        read_body(chunked(BytesIO(b"x" * (BODY_BYTES_MAX + 1))))
+
+
+@pytest.mark.requirement("HTTP-12")
+def test_an_announced_body_that_is_too_large_is_not_read_at_all() -> None:
+    body = Endless()
+    with pytest.raises(RequestTooLarge):
+        read_body(streamed(body, str(10**9)))
+    assert body.taken == 0
+
+
+def test_a_body_of_unknown_length_is_empty_where_the_server_gives_no_end() -> None:
+    assert read_body(streamed(Endless(), None)) == b""
+    assert read_body(streamed(Endless(), "many")) == b""
+
+
+def test_a_body_that_ends_early_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="shorter than announced"):
+        read_body(streamed(BytesIO(b"a=b"), "10"))
+
+
+@pytest.mark.requirement("HTTP-12")
+def test_a_query_of_16_kib_is_the_longest() -> None:
+    longest = b"a=" + b"x" * (QUERY_BYTES_MAX - 2)
+    assert read_query(longest).get("a") is not None
+    with pytest.raises(RequestTooLarge, match="the query is longer than 16384 bytes"):
+        read_query(longest + b"x")
+
+
+def test_too_many_parameters_are_refused() -> None:
+    assert read_query(b"&".join([b"a=b"] * 200)).repeated("a")
+    with pytest.raises(InvalidRequest, match="more than 200 parameters"):
+        read_query(b"&".join([b"a=b"] * 201))
