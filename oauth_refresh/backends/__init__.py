@@ -17,9 +17,13 @@ from oauth_refresh.errors import ConfigurationError
 
 ENTRY_POINT_GROUP = "oauth_refresh.backends"
 
-_OURS = {"memory": "oauth_refresh.backends.memory", "sqlite": "oauth_refresh.backends.sqlite"}
+_OURS = {
+    "file": "oauth_refresh.backends.json_file",
+    "memory": "oauth_refresh.backends.memory",
+    "sqlite": "oauth_refresh.backends.sqlite",
+}
 _LATER = frozenset(
-    ["file", "postgresql", "postgres", "mysql", "mariadb"]
+    ["postgresql", "postgres", "mysql", "mariadb"]
     + [scheme + way for scheme in ("redis", "valkey") for way in ("", "+cluster", "+sentinel")]
     + ["rediss", "valkeys"]
 )
@@ -80,7 +84,7 @@ def _factory(scheme: str) -> Callable[..., Backend]:
     if scheme in _LATER:
         raise ConfigurationError(
             f"OAUTH_REGISTRY: the backend for {scheme}: is not in this release; "
-            "use sqlite: (many processes on one host) or memory: (tests)"
+            "use file: (small tools), sqlite: (many processes on one host) or memory: (tests)"
         )
     raise ConfigurationError(
         f"OAUTH_REGISTRY: there is no backend for the scheme {scheme!r}; known are "

@@ -117,7 +117,7 @@ def test_opening_touches_nothing(tmp_path: Path) -> None:
             "mongodb://user:sesame@host/db",
             [
                 (
-                    "there is no backend for the scheme 'mongodb'; known are memory, sqlite "
+                    "there is no backend for the scheme 'mongodb'; known are file, memory, sqlite "
                     "and entry points of the group oauth_refresh.backends"
                 )
             ],
@@ -133,7 +133,6 @@ def test_a_url_that_means_nothing_is_refused_with_every_reason(url: str, problem
 @pytest.mark.parametrize(
     "url",
     [
-        "file:///srv/tokens.json",
         "postgresql://u:sesame@host/db",
         "mysql://u:sesame@host/db",
         "redis://:sesame@host",
@@ -150,7 +149,7 @@ def test_a_scheme_of_a_later_release_is_refused_with_what_there_is(url: str) -> 
         open_backend(url)
     assert str(refused.value) == (
         f"OAUTH_REGISTRY: the backend for {scheme}: is not in this release; "
-        "use sqlite: (many processes on one host) or memory: (tests)"
+        "use file: (small tools), sqlite: (many processes on one host) or memory: (tests)"
     )
 
 
