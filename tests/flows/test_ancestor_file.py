@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from werkzeug.test import Client
+from werkzeug.test import Client, TestResponse
 
 from oauth_refresh import OAuthMiddleware
 from oauth_refresh.backends.json_file import JSONFileBackend
@@ -57,16 +57,22 @@ def call(client: Client, token: str) -> tuple[int, str]:
     return answer.status_code, answer.text if answer.status_code == 200 else ""
 
 
+def pair(answer: TestResponse) -> dict[str, str]:
+    assert answer.status_code == 200
+    found = answer.get_json()
+    assert isinstance(found, dict)
+    return found
+
+
 def test_every_live_token_works_and_the_first_rotation_moves_the_grant_on(path: Path) -> None:
     original = path.read_bytes()
     client = wrapped(path)
     assert call(client, raw("access")) == (200, "builder")
     form = {"grant_type": "refresh_token", "refresh_token": raw("refresh")}
-    first = client.post("/oauth/token", base_url=HOST, data=form)
-    assert first.status_code == 200
-    assert call(client, first.json["access_token"]) == (200, "builder")
-    assert client.post("/oauth/token", base_url=HOST, data=form).json == first.json
-    form["refresh_token"] = first.json["refresh_token"]
+    first = pair(client.post("/oauth/token", base_url=HOST, data=form))
+    assert call(client, first["access_token"]) == (200, "builder")
+    assert pair(client.post("/oauth/token", base_url=HOST, data=form)) == first
+    form["refresh_token"] = first["refresh_token"]
     assert client.post("/oauth/token", base_url=HOST, data=form).status_code == 200
     assert path.with_name("tokens.json.v2.bak").read_bytes() == original
 
