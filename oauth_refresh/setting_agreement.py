@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from .errors import ConfigurationError
 from .setting_protection import rule_problems
 from .setting_values import encode_secret, shown
 
@@ -79,6 +80,29 @@ def _endpoints_are_open(settings: Settings) -> Iterator[Disagreement]:
             yield "protect", f"{shown(rule)} lies inside the OAuth endpoints' prefix {shown(settings.prefix)}"
 
 
+def _registry_is_known(settings: Settings) -> Iterator[Disagreement]:
+    """Opening a registry connects to nothing, so a wrong scheme or option shows now."""
+    from .backends import open_backend
+
+    try:
+        open_backend(settings.registry, announce=False)
+    except ConfigurationError as error:
+        for problem in error.problems:
+            yield "registry", problem.removeprefix("OAUTH_REGISTRY: ")
+
+
+def _users_can_be_read(settings: Settings) -> Iterator[Disagreement]:
+    if settings.users_file is None:
+        return
+    from .users import UsersFile
+
+    try:
+        UsersFile(settings.users_file)
+    except ConfigurationError as error:
+        for problem in error.problems:
+            yield "users_file", problem
+
+
 _CHECKS: tuple[tuple[tuple[str, ...], Callable[[Settings], Iterator[Disagreement]]], ...] = (
     (("issuer", "allow_http"), _issuer_is_encrypted),
     (("issuer", "secret_key", "secret_key_fallbacks"), _secrets_are_long),
@@ -87,4 +111,6 @@ _CHECKS: tuple[tuple[tuple[str, ...], Callable[[Settings], Iterator[Disagreement
     (("default_scopes", "scopes", "protect"), _default_scopes_are_known),
     (("protect", "ignore_case"), _rules_agree),
     (("protect", "prefix", "ignore_case"), _endpoints_are_open),
+    (("registry",), _registry_is_known),
+    (("users_file",), _users_can_be_read),
 )

@@ -358,7 +358,7 @@ def test_a_record_that_never_stays_the_same_is_no_fault_of_the_client(
 ) -> None:
     issued = registry.create_with_refresh("alice", ["a"])
     backend.lose = TRIES
-    with pytest.raises(RegistryError, match="8 tries"):
+    with pytest.raises(RegistryError, match="every try"):
         registry.rotate_via_refresh_token(issued.refresh_token or "")
     assert registry.rotate_via_refresh_token(issued.refresh_token or "").expires_in == 3600
 

@@ -303,7 +303,7 @@ def test_no_secret_is_in_the_representation() -> None:
     loaded = settings(
         secret_key="sesame-one",
         secret_key_fallbacks=["sesame-two"],
-        registry="postgresql://user:sesame-three@db/oauth",
+        registry="sqlite:sesame-three.db",
         clients={"ci": {"client_secret": "sesame-four", "redirect_uris": ["https://ci.example/cb"]}},
         prefix="/auth",
     )

@@ -41,7 +41,7 @@ use = egg:notes
 [oauth]
 issuer = https://notes.example.org
 OAUTH_ACCESS_TOKEN_TTL = 15m
-registry = postgresql://user:100%%@db/oauth
+registry = sqlite:100%%.db
 root_aliases = yes
 ; a remark
 protect =
@@ -89,7 +89,7 @@ def test_toml_may_have_its_keys_in_a_table(tmp_path: Path, table: str) -> None:
 def test_ini_has_its_keys_in_a_section_and_values_as_text(tmp_path: Path, ending: str) -> None:
     loaded = load(config_file=write(tmp_path, INI, f"app.{ending}"))
     assert (loaded.issuer, loaded.access_token_ttl) == ("https://notes.example.org", 900.0)
-    assert (loaded.registry, loaded.root_aliases) == ("postgresql://user:100%%@db/oauth", True)
+    assert (loaded.registry, loaded.root_aliases) == ("sqlite:100%%.db", True)
     assert loaded.protect == {"/api": "notes:read", "POST /api": "notes:read notes:write"}
     assert loaded.scopes == {"notes:read": "Read your notes", "notes:write": "Change them"}
     assert loaded.clients["ci"]["client_secret"] == "a secret of this client"

@@ -32,6 +32,10 @@ class Store:
     def find(self) -> None: ...
     def keys(self) -> None: ...
     def purge(self) -> None: ...
+    def close(self) -> None: ...
+
+    shared = False
+    beside = None
 
 
 @pytest.mark.parametrize("name", TTLS)
@@ -302,7 +306,7 @@ def test_identity_headers_are_header_names() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["memory:", "sqlite:oauth.db", "sqlite:///var/lib/oauth.db", "redis://h:6379/0"]
+    "url", ["memory:", "sqlite:oauth.db", "sqlite:///var/lib/oauth.db", "file:tokens.json"]
 )
 def test_a_registry_is_named_by_a_url(url: str) -> None:
     assert value("registry", url) == url
@@ -323,9 +327,20 @@ def test_what_lacks_the_methods_of_a_backend_is_no_registry(given: object) -> No
     assert reason("registry", given).endswith("is no backend: it lacks one of get, swap, find, keys, purge")
 
 
-def test_a_users_file_is_a_path() -> None:
-    assert value("users_file", Path("/etc/users")) == "/etc/users"
-    assert value("users_file", "users") == "users"
+def test_a_registry_that_no_backend_serves_is_refused() -> None:
+    assert reason("registry", "nosuch://h/db").startswith("there is no backend for the scheme 'nosuch'")
+    assert reason("registry", "sqlite:oauth.db?wall=1") == (
+        "sqlite: has no option 'wall'; allowed are synchronous, timeout"
+    )
+
+
+def test_a_users_file_is_the_path_of_one(tmp_path: Path) -> None:
+    path = tmp_path / "users"
+    assert reason("users_file", path) == f"users file {path}: No such file or directory"
+    path.write_text("alice\n")
+    assert reason("users_file", path).startswith(f"users file {path}, line 1: ")
+    path.write_text("# nobody yet\n")
+    assert value("users_file", path) == value("users_file", str(path)) == str(path)
     assert value("users_file", "") is None
     assert reason("users_file", 5) == "5 is no text"
 

@@ -6,6 +6,7 @@ a callable `(url: str, *, base_dir: str | None) -> Backend`, which opens nothing
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -14,6 +15,8 @@ from urllib.parse import parse_qsl, unquote
 
 from oauth_refresh.backends.base import Backend
 from oauth_refresh.errors import ConfigurationError
+
+logger = logging.getLogger("oauth_refresh")
 
 ENTRY_POINT_GROUP = "oauth_refresh.backends"
 
@@ -30,12 +33,13 @@ _LATER = frozenset(
 _METHODS = ("get", "swap", "find", "keys", "purge", "close", "shared", "beside")
 
 
-def open_backend(url: str | Backend, *, base_dir: str | None = None) -> Backend:
+def open_backend(url: str | Backend, *, base_dir: str | None = None, announce: bool = True) -> Backend:
     """The backend that `url` names; an object that is a backend already is returned as it is.
 
     `base_dir` is the folder that relative paths start from, None for the working directory. The store
     itself is not touched: connections open at the first call, in each process for itself, so this may
-    run before a fork. Raises `ConfigurationError`, with a text free of the URL's user and password.
+    run before a fork. The log is told the absolute path, if `announce`. Raises `ConfigurationError`, with a
+    text free of the URL's user and password.
     """
     if not isinstance(url, str):
         return _checked(url)
@@ -44,7 +48,10 @@ def open_backend(url: str | Backend, *, base_dir: str | None = None) -> Backend:
         raise ConfigurationError(
             "OAUTH_REGISTRY: a URL is needed: sqlite:relative.db, sqlite:///absolute/path.db or memory:"
         )
-    return _checked(_factory(scheme.lower())(url, base_dir=base_dir))
+    backend = _checked(_factory(scheme.lower())(url, base_dir=base_dir))
+    if announce and backend.beside is not None:
+        logger.info("registry: %s", backend.beside)
+    return backend
 
 
 def split_url(url: str, allowed_options: Iterable[str]) -> tuple[str, dict[str, str]]:

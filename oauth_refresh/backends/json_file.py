@@ -234,7 +234,6 @@ def open_url(url: str, *, base_dir: str | None = None) -> Backend:
     if place.startswith("//"):
         place = "/" + place.lstrip("/")
     path = os.path.abspath(os.path.join(base_dir or "", place))
-    logger.info("registry: JSON file %s", path)
     return JSONFileBackend(path, timeout=timeout)
 
 

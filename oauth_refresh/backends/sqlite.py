@@ -229,7 +229,6 @@ def open_url(url: str, *, base_dir: str | None = None) -> Backend:
     if place.startswith("//"):
         place = "/" + place.lstrip("/")
     path = os.path.abspath(os.path.join(base_dir or "", place))
-    logger.info("registry: SQLite file %s", path)
     return SQLiteBackend(path, synchronous=synchronous, timeout=timeout)
 
 

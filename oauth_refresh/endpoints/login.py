@@ -81,7 +81,8 @@ def _sign_in(server: Server, request: Request, addresses: Addresses) -> Response
         return response
     subject = server.check_password(username, password)
     if subject is None:
-        server.events.emit("login_failed", {"username": username})
+        # Without the name: now and then somebody types the password into that field.
+        server.events.emit("login_failed", {})
         return _form(server, addresses, browser, query, error=_WRONG, username=username, status=403)
     _forgive(server, request, username)
     response = redirect(_next(server, addresses, query), 303)

@@ -60,7 +60,7 @@ def test_sqlite_takes_absolute_and_relative_paths(
 ) -> None:
     with caplog.at_level(logging.INFO, "oauth_refresh"):
         assert open_backend(url, base_dir="/instance").beside == path
-    assert [record.getMessage() for record in caplog.records] == [f"registry: SQLite file {path}"]
+    assert [record.getMessage() for record in caplog.records] == [f"registry: {path}"]
 
 
 def test_without_a_base_folder_sqlite_starts_from_the_working_directory(

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -82,5 +83,5 @@ def test_the_command_knows_its_version() -> None:
 
 
 def test_a_password_in_the_registry_url_is_not_printed() -> None:
-    settings = load_settings(environ={"OAUTH_REGISTRY": "postgresql://app:hunter2@db/oauth"})
+    settings = replace(load_settings(environ={}), registry="postgresql://app:hunter2@db/oauth")
     assert "hunter2" not in lines_to_try(settings, "http://127.0.0.1:8000")

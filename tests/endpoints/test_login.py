@@ -260,7 +260,7 @@ def test_logins_are_events_without_passwords(browser: Browser, caplog: pytest.Lo
     caplog.set_level(logging.DEBUG)
     page = browser.sign_in(browser.get(LOGIN), "al\nice", "a secret word")
     browser.sign_in(page, "alice")
-    assert caplog.messages == ["login_failed username='al\\nice'", "login subject='alice'"]
+    assert caplog.messages == ["login_failed ", "login subject='alice'"]
     assert "secret word" not in caplog.text
 
 

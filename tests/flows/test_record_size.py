@@ -51,6 +51,7 @@ def test_a_grant_is_as_large_after_a_thousand_rotations_as_after_one(tmp_path: P
     late = len(server.record(newest.refresh)) - WIDTH[ROTATIONS]
     assert server.grant(newest.refresh).generation == ROTATIONS + 1
     assert late == early
-    assert stored(tmp_path / "oauth.db") == rows
+    # Fewer is right: what has expired meanwhile may be gone.
+    assert [name for name, count in stored(tmp_path / "oauth.db").items() if count > rows[name]] == []
     sizes = f"{early + WIDTH[1]} bytes after one rotation, {late + WIDTH[ROTATIONS]} after {ROTATIONS}"
     print(f"\n{policy}: {sizes}")
