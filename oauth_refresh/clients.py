@@ -68,8 +68,7 @@ class Credentials(NamedTuple):
     """How a client presents itself. `pairs` are the (id, secret) readings of it; none for a public client."""
 
     client_id: str | None
-    pairs: tuple[tuple[str, str], ...]
-    scheme: str
+    pairs: tuple[tuple[str, str], ...] = ()
 
     def __repr__(self) -> str:
         return f"<credentials of {self.client_id!r}>"
@@ -95,10 +94,10 @@ def read_credentials(authorization: str | None, form: Parameters) -> Credentials
     scheme, _, rest = (authorization or "").strip().partition(" ")
     if scheme.lower() != "basic":
         if secret is None:
-            return Credentials(named, (), "none")
+            return Credentials(named)
         if named is None:
             raise InvalidRequest("client_id: missing")
-        return Credentials(named, ((named, secret),), "post")
+        return Credentials(named, ((named, secret),))
     if secret is not None:
         raise InvalidRequest("client_secret: sent both in the body and as HTTP Basic")
     pairs = _basic_pairs(rest)
@@ -112,7 +111,7 @@ def read_credentials(authorization: str | None, form: Parameters) -> Credentials
 
 def _of_pairs(pairs: tuple[tuple[str, str], ...]) -> Credentials:
     # Some libraries send a public client's id as Basic too, with nothing after the colon.
-    return Credentials(pairs[0][0], tuple(pair for pair in pairs if pair[1]), "basic")
+    return Credentials(pairs[0][0], tuple(pair for pair in pairs if pair[1]))
 
 
 def _basic_pairs(encoded: str) -> tuple[tuple[str, str], ...]:
@@ -180,7 +179,7 @@ class Clients:
 
     def mark_used(self, client: Client) -> None:
         """A user has completed an authorization with this client: keep it from now on."""
-        if client.used or client.configured:
+        if client.used:
             return
         entry = self._backend.get(_key(client.client_id))
         if entry is not None and not _decode(entry.body).used:
@@ -213,7 +212,7 @@ class Clients:
     def _failed(self, credentials: Credentials) -> Exception:
         # One of 65,536 buckets by id: the number of counters stays bounded whatever ids are tried, and a
         # collision costs nobody anything, for the right secret is accepted before anyone looks here.
-        bucket = sha256((credentials.client_id or "").encode("utf-8", "replace")).hexdigest()[:4]
+        bucket = sha256((credentials.client_id or "").encode()).hexdigest()[:4]
         self._failures.failed("client", bucket)
         wait = self._failures.wait("client", bucket)
         if wait:
@@ -256,7 +255,7 @@ def _seconds(value: object) -> float | None:
 
 def hash_secret(secret: str) -> bytes:
     """SHA-256 is enough here: the secrets that this server issues have 256 bits."""
-    return sha256(secret.encode("utf-8", "surrogatepass")).digest()
+    return sha256(secret.encode()).digest()
 
 
 def _invalid_client(description: str) -> InvalidClient:
@@ -264,7 +263,7 @@ def _invalid_client(description: str) -> InvalidClient:
 
 
 def _key(client_id: str) -> bytes:
-    return b"c" + client_id.encode("utf-8", "surrogatepass")
+    return b"c" + client_id.encode()
 
 
 def _encode(client: Client) -> bytes:

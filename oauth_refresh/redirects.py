@@ -134,15 +134,13 @@ def display_host(uri: str) -> str:
     """Where `uri` sends the user, in the words of a consent page: always ASCII, still to be escaped.
 
     A host with its port if one is written, in lower case (international names stay in their `xn--` form,
-    which imitates nobody); a loopback host and a private scheme say that they lead to this device.
-    Raises ValueError if `uri` is not acceptable.
+    which imitates nobody); of a private scheme its name and the colon. Raises ValueError if `uri` is not
+    acceptable.
     """
     read = _accepted(uri)
-    host = read.host.lower()
-    if read.loopback:
-        return f"{host} (a program on this device)"
     if not read.web:
-        return f"{read.scheme.lower()}: (an app on this device)"
+        return f"{read.scheme.lower()}:"
+    host = read.host.lower()
     return host if read.port is None else f"{host}:{read.port}"
 
 

@@ -134,6 +134,7 @@ def test_a_plain_request_gets_the_defaults() -> None:
 @pytest.mark.requirement("GEN-09")
 def test_unknown_and_empty_parameters_change_nothing() -> None:
     plain = wanted()
+    assert wanted(response_mode="query", state="x" * STATE_MAX, prompt="consent") == plain
     assert wanted(("x", "1"), ("x", "2"), foo="bar", nonce="n", login_hint="me") == plain
     assert wanted(scope="", state="", prompt="", response_mode="", request="", request_uri="") == plain
 

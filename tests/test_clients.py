@@ -86,6 +86,14 @@ def test_basic_credentials_may_be_encoded_in_every_way_of_forms(clients: Clients
 
 
 @pytest.mark.requirement("CAUTH-04")
+@pytest.mark.parametrize("name", ["odd%ff", "odd%"])
+def test_a_raw_id_that_looks_encoded_is_still_the_id(backend: MemoryBackend, clock: Clock, name: str) -> None:
+    client = configured_client(name, {"client_secret": "s"})
+    clients = Clients(backend, {name: client}, Attempts(backend, clock), clock=clock)
+    assert who(clients, basic(name, "s", encode=False)) == name
+
+
+@pytest.mark.requirement("CAUTH-04")
 @pytest.mark.parametrize("secret", ["100%", "100%zz", "100%ff", "a+b", "%C3%BC", ":", "::"])
 def test_a_raw_secret_that_looks_encoded_is_still_the_secret(
     backend: MemoryBackend, clock: Clock, secret: str
@@ -129,7 +137,8 @@ def test_broken_basic_credentials_are_an_invalid_client(clients: Clients, author
 def test_two_ways_at_once_are_a_malformed_request() -> None:
     with pytest.raises(InvalidRequest, match="client_secret: sent both in the body and as HTTP Basic"):
         credentials(basic("web", "secret"), client_id="web", client_secret="secret")
-    assert credentials(basic("web", "secret"), client_id="web", client_secret="").scheme == "basic"
+    once = credentials(basic("web", "secret"), client_id="web", client_secret="")
+    assert once == credentials(basic("web", "secret"))
 
 
 @pytest.mark.requirement("CAUTH-06")
@@ -155,6 +164,13 @@ def test_client_id_and_secret_may_occur_only_once() -> None:
     for name in ("client_id", "client_secret"):
         with pytest.raises(InvalidRequest, match=f"{name}: must occur only once"):
             read_credentials(None, Parameters([(name, "x"), (name, "x")]))
+
+
+@pytest.mark.requirement("GEN-13")
+@pytest.mark.parametrize("client_id", ["wéb", "web\n", "\0"])
+def test_an_id_in_the_body_is_printable_ascii(client_id: str) -> None:
+    with pytest.raises(InvalidRequest, match="client_id: only printable ASCII"):
+        credentials(client_id=client_id)
 
 
 def test_a_secret_without_an_id_is_a_malformed_request() -> None:
@@ -238,6 +254,7 @@ def test_guessing_is_throttled_and_the_right_secret_passes(clients: Clients, clo
         assert raised.value.headers == (("Retry-After", "900"),)
     assert who(clients, basic("web", "secret")) == "web"
     assert who(clients, basic("odd", SECRET)) == "odd"
+    assert refused(clients, client_id="odd", client_secret="wrong").status == 401
     clock.forward(900)
     refused(clients, client_id="web", client_secret="wrong")
 
@@ -297,6 +314,19 @@ def test_a_registration_that_nobody_used_may_be_forgotten_after_a_day(
     assert kept.used
 
 
+def test_a_new_client_is_kept_where_a_failover_finds_it(clock: Clock) -> None:
+    copies = []
+
+    class Watched(MemoryBackend):
+        def swap(self, *args: Any, **keywords: Any) -> bool:
+            copies.append(args[5])
+            return super().swap(*args, **keywords)
+
+    backend = Watched()
+    Clients(backend, {}, Attempts(backend, clock), clock=clock).register({}, auth_method="none")
+    assert copies == ["wanted"]
+
+
 def test_marking_twice_or_something_unknown_changes_nothing(clients: Clients, backend: MemoryBackend) -> None:
     client, _ = clients.register({}, auth_method="none")
     clients.mark_used(client)
@@ -315,6 +345,31 @@ def test_an_id_is_compared_exactly(clients: Clients, client_id: str) -> None:
     assert clients.get(client_id) is None
 
 
+@pytest.mark.requirement("GEN-24")
+def test_an_id_has_255_characters_at_most(clients: Clients, backend: MemoryBackend) -> None:
+    client, _ = clients.register({}, auth_method="none")
+    (key,) = backend.keys(b"c")
+    kept = backend.get(key)
+    assert kept is not None
+    for length in (255, 256):
+        backend.swap(b"c" + b"x" * length, None, kept.body)
+    assert clients.get("x" * 255) == client
+    assert clients.get("x" * 256) is None
+
+
+def test_a_record_is_a_format_and_a_list_to_which_fields_can_be_added(
+    clients: Clients, backend: MemoryBackend
+) -> None:
+    client, _ = clients.register({}, auth_method="none")
+    (key,) = backend.keys(b"c")
+    kept = backend.get(key)
+    assert kept is not None
+    assert kept.body[:2] == b"\x01\x9e"
+    newer = b"\x01\x9f" + kept.body[2:] + b"\xc0"
+    backend.swap(key, kept, newer)
+    assert clients.get(client.client_id) == client
+
+
 @pytest.mark.parametrize("body", [b"", b"\x02\x90", b"\x01", b"\x01\xc1", b"\x01\x91\x01"])
 def test_a_record_that_cannot_be_read_is_trouble_and_not_an_unknown_client(
     clients: Clients, backend: MemoryBackend, body: bytes
@@ -330,7 +385,11 @@ def test_a_record_that_cannot_be_read_is_trouble_and_not_an_unknown_client(
 @pytest.mark.parametrize(
     ("members", "expected"),
     [
-        ({}, {"auth_method": "none"}),
+        (
+            {},
+            {"auth_method": "none", "grant_types": ("authorization_code", "refresh_token"), "trusted": False},
+        ),
+        ({}, {"response_types": ("code",), "used": True, "scopes": None}),
         ({"client_secret": "s"}, {"auth_method": "client_secret_basic"}),
         (
             {"client_secret": "s", "token_endpoint_auth_method": "client_secret_post"},

@@ -113,6 +113,25 @@ def test_a_desktop_client_registers_its_mixed_list(application_type: str) -> Non
     assert registration.metadata == {"application_type": application_type}
 
 
+def test_the_limits_are_the_last_that_is_accepted() -> None:
+    uris = [f"https://app.example/{number}" for number in range(50)]
+    longest = "https://app.example/" + "x" * (2048 - 20)
+    accepted = accept(
+        redirect_uris=uris,
+        client_name="x" * 200,
+        client_uri=longest,
+        contacts=["x" * 200] * 50,
+        response_types=["token", "code"],
+    )
+    assert accepted.redirect_uris == tuple(uris)
+    assert accepted.response_types == ("code",)
+    assert accepted.metadata == {
+        "client_name": "x" * 200,
+        "client_uri": longest,
+        "contacts": ["x" * 200] * 50,
+    }
+
+
 def test_a_uri_that_is_listed_twice_is_kept_once() -> None:
     assert accept(redirect_uris=[CALLBACK, CALLBACK]).redirect_uris == (CALLBACK,)
 
@@ -198,6 +217,8 @@ def test_what_is_shown_is_kept_with_its_languages() -> None:
         "client_name#de": "Sonde",
         "client_uri": "https://app.example/",
         "policy_uri#fr": "https://app.example/fr",
+        "logo_uri": "https://app.example/logo",
+        "tos_uri": "https://app.example/terms",
         "software_id": "probe",
         "software_version": "1",
         "contacts": ["me@app.example"],

@@ -37,9 +37,13 @@ def test_configured_secrets_are_taken_as_they_are(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_drawn_secret_lies_beside_the_data_and_is_drawn_once(tmp_path: Path) -> None:
+def test_a_drawn_secret_lies_beside_the_data_and_is_drawn_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     drawn = server_secrets([], beside(tmp_path))
     (key,) = drawn.keys
+    assert caplog.messages == [f"drew a server secret and kept it in {tmp_path}/oauth.db.secret"]
     assert drawn.beside_data == {key}
     assert server_secrets([], beside(tmp_path)) == drawn
     (place,) = tmp_path.iterdir()
@@ -47,6 +51,12 @@ def test_a_drawn_secret_lies_beside_the_data_and_is_drawn_once(tmp_path: Path) -
     assert place.read_bytes() == key + b"\n"
     assert len(key) == 43
     assert stat.S_IMODE(place.stat().st_mode) == 0o600
+
+
+def test_the_data_may_lie_in_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    drawn = server_secrets([], beside(Path()))
+    assert drawn.keys[0] in (tmp_path / "oauth.db.secret").read_bytes()
 
 
 def test_two_folders_have_two_secrets(tmp_path: Path) -> None:
@@ -81,7 +91,12 @@ def test_of_eight_processes_that_start_at_once_one_draws_and_all_read(tmp_path: 
     assert [place.name for place in tmp_path.iterdir()] == ["oauth.db.secret"]
 
 
-@pytest.mark.parametrize("content", [b"", b"\n", b"short\n"])
+def test_a_kept_secret_has_at_least_16_bytes(tmp_path: Path) -> None:
+    (tmp_path / "oauth.db.secret").write_bytes(b"sixteen bytes ok\n")
+    assert server_secrets([], beside(tmp_path)).keys == (b"sixteen bytes ok",)
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"fifteen bytes!!\n"])
 def test_a_damaged_secret_is_trouble_and_no_new_one_is_drawn(tmp_path: Path, content: bytes) -> None:
     place = tmp_path / "oauth.db.secret"
     place.write_bytes(content)
@@ -104,6 +119,7 @@ def test_a_draft_that_was_not_needed_is_not_left_behind(
     place = tmp_path / "oauth.db.secret"
 
     def faster(draft: str, path: str) -> None:
+        assert Path(draft).parent == tmp_path
         place.write_bytes(b"the secret of a faster process")
         raise FileExistsError
 

@@ -140,7 +140,7 @@ def _sign_in_first(visit: Visit, target: Target) -> Response:
         return _to_login_of_application(visit, query)
     cookies = server.cookies(visit.addresses)
     response = server.pages.login(
-        visit.endpoints + "/login",
+        f"{visit.endpoints}/login?{query}",
         {"continue": cookies.seal(browser, "login", {"query": query})},
         client_name=target.client.name,
         form_target=form_action_source(target.redirect_uri),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from werkzeug.wrappers import Request, Response
 
 from ..addresses import Addresses
-from ..authorization import read_target
+from ..authorization import Target, read_target
 from ..errors import InvalidRequest, OAuthError
 from ..login import Browser
 from ..pages import wait_text
@@ -48,15 +48,24 @@ def _form(
     username: str = "",
     status: int = 200,
 ) -> Response:
-    redirect_uri = None if query is None else _redirect_uri_of(server, query)
+    target = None if query is None else _target_of(server, query)
     return server.pages.login(
-        _url(server, addresses, "/login"),
+        login_url(server, addresses, query),
         {"continue": server.cookies(addresses).seal(browser, "login", {"query": query})},
         error=error,
         username=username,
-        form_target=None if redirect_uri is None else form_action_source(redirect_uri),
+        client_name="" if target is None else target.client.name,
+        form_target=None if target is None else form_action_source(target.redirect_uri),
         status=status,
     )
+
+
+def login_url(server: Server, addresses: Addresses, query: str | None) -> str:
+    """Where the login form is posted to. The authorization request stays in the URL, beside the sealed form.
+
+    When another tab has signed in meanwhile, the seal is void, and what the browser came for is still known.
+    """
+    return _url(server, addresses, "/login" if query is None else f"/login?{query}")
 
 
 def _sign_in(server: Server, request: Request, addresses: Addresses) -> Response:
@@ -66,10 +75,7 @@ def _sign_in(server: Server, request: Request, addresses: Addresses) -> Response
     browser = cookies.read(request)
     pending = cookies.unseal(browser, "login", form.get("continue"), LOGIN_PAGE_SECONDS)
     if pending is None:
-        # Another tab has signed in or out, or cookies are off. The password was not looked at.
-        response = _form(server, addresses, browser, None, error=_OUTDATED, status=403)
-        cookies.remember(response, browser)
-        return response
+        return _go_on(server, request, addresses, browser)
     query = pending["query"]
     username, password = _credentials(form)
     wait = _reserve(server, request, username)
@@ -88,6 +94,20 @@ def _sign_in(server: Server, request: Request, addresses: Addresses) -> Response
     response = redirect(_next(server, addresses, query), 303)
     cookies.sign_in(response, browser, subject)
     server.events.emit("login", {"subject": subject})
+    return response
+
+
+def _go_on(server: Server, request: Request, addresses: Addresses, browser: Browser) -> Response:
+    """Another tab has signed in or out, or cookies are off: the password is not looked at.
+
+    The query of the URL is not sealed, and need not be: it is only ever shown to our own authorize endpoint.
+    """
+    text = request.query_string.decode("ascii", "replace")
+    query = text if text and _target_of(server, text) is not None else None
+    if browser.subject is not None:
+        return redirect(_next(server, addresses, query), 303)
+    response = _form(server, addresses, browser, query, error=_OUTDATED, status=403)
+    server.cookies(addresses).remember(response, browser)
     return response
 
 
@@ -146,9 +166,9 @@ def _url(server: Server, addresses: Addresses, path: str) -> str:
     return addresses.base + server.settings.prefix + path
 
 
-def _redirect_uri_of(server: Server, query: str) -> str | None:
-    """Where the whole way may end: browsers ask for leave to go there already at this form."""
+def _target_of(server: Server, query: str) -> Target | None:
+    """Who asks, and where the whole way may end: browsers ask for leave to go there already at this form."""
     try:
-        return read_target(read_query(query.encode("ascii", "replace")), server.clients.get).redirect_uri
+        return read_target(read_query(query.encode("ascii", "replace")), server.clients.get)
     except OAuthError:
         return None

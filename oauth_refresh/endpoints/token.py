@@ -100,7 +100,7 @@ def _named_by(server: Server, refresh_token: Presented) -> Client | None:
         raise error_of(Refuse("noise"), refresh_token)
     if not owner:
         return None
-    return server.clients.authenticate(Credentials(owner, (), "none"))
+    return server.clients.authenticate(Credentials(owner))
 
 
 def _presented(server: Server, form: Parameters, name: str, kind: str) -> Presented:

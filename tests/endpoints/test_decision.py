@@ -285,7 +285,7 @@ def test_the_page_says_who_asks_for_what_and_where_it_leads(
     for shown in ("Probe", "Nobody has checked it", "alice", "Change your notes", ORIGIN + "/api"):
         assert shown in page.text
     assert "Read your notes" not in page.text
-    assert "127.0.0.1 (a program on this device)" in page.text
+    assert "<bdi>127.0.0.1:" in page.text
     assert "Any program on this computer could be asking" in page.text
     policy = page.headers["Content-Security-Policy"]
     assert "form-action 'self' http://127.0.0.1:4711" in policy

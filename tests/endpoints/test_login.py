@@ -51,6 +51,30 @@ def test_a_request_survives_wrong_passwords(server: InProcess, client: Registere
     assert browser.sign_in(page).location == url
 
 
+@pytest.mark.requirement("AUTHZ-18")
+def test_two_tabs_may_sign_in_one_after_the_other(
+    server: InProcess, client: Registered, browser: Browser
+) -> None:
+    one, two = (server.authorize_url(client, state=state) for state in ("one", "two"))
+    first, second = browser.get(one), browser.get(two)
+    assert browser.sign_in(first).location == one
+    # The second form was sealed for a browser in which nobody was signed in.
+    assert browser.sign_in(second, password="not looked at").location == two
+
+
+@pytest.mark.requirement("HTTP-17")
+def test_a_form_that_is_out_of_date_leads_nowhere_but_to_the_request_it_was_for(
+    server: InProcess, client: Registered, browser: Browser
+) -> None:
+    url = server.authorize_url(client)
+    query = urlsplit(url).query
+    page = browser.post(f"{LOGIN}?{query}", {"continue": "void", "username": "alice", "password": PASSWORD})
+    assert page.status == 403
+    assert browser.sign_in(page).location == url
+    evil = browser.post(f"{LOGIN}?next=https://evil.example", {"continue": "void"})
+    assert evil.location == LOGIN
+
+
 @pytest.mark.requirement("UI-10")
 def test_nothing_tells_which_names_there_are() -> None:
     known = {"alice": PASSWORD}
