@@ -51,6 +51,7 @@ def test_whoever_allows_it_is_sent_back_with_a_code(server: InProcess, client: R
     assert answer.parameters["iss"] == ORIGIN
     assert answer.headers["Cache-Control"] == "no-store"
     assert answer.headers["Referrer-Policy"] == "no-referrer"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
     assert server.redeem(client, answer.parameters["code"]).status == 200
 
 
@@ -74,6 +75,7 @@ def test_the_code_tells_nothing(server: InProcess, client: Registered, alice: Br
     raw = base64.urlsafe_b64decode(first[4:])
     assert (len(first), len(raw)) == (68, 48)
     assert first != second
+    assert raw[:16] != raw[16:32]
     for known in (CHALLENGE.encode(), base64.urlsafe_b64decode(CHALLENGE + "="), b"alice", b"notes"):
         assert known not in raw
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ..driving import ORIGIN, REDIRECT, Answer, Browser, Form, InProcess, Registered
+from ..driving import ORIGIN, REDIRECT, Answer, Browser, Form, InProcess, Registered, check_password
 
 
 def consent(server: InProcess, browser: Browser, client: Registered, **fields: str) -> Form:
@@ -357,9 +357,10 @@ def test_another_account_can_be_chosen(server: InProcess, client: Registered, al
 
 
 def test_a_user_of_the_application_cannot_be_changed_here() -> None:
-    server = InProcess(user_loader=lambda environ: "carol", password_check=None, login_url="/login")
-    page = server.browser().get(server.authorize_url(server.register()))
-    assert [form.names for form in page.forms] == [{"request", "decision"}]
+    for check in (None, check_password):
+        server = InProcess(user_loader=lambda environ: "carol", password_check=check, login_url="/login")
+        page = server.browser().get(server.authorize_url(server.register()))
+        assert [form.names for form in page.forms] == [{"request", "decision"}]
 
 
 @pytest.mark.requirement("UI-05")

@@ -150,6 +150,14 @@ def test_the_content_type_may_have_parameters(server: InProcess, content_type: s
     assert answer.status == 201
 
 
+def test_a_registration_may_nest_what_nobody_reads(server: InProcess) -> None:
+    nested: Any = "x"
+    for _ in range(498):
+        nested = [nested]
+    assert register(server, foo=nested).status == 201
+    assert register(server, foo=[nested]).json["error"] == "invalid_client_metadata"
+
+
 @pytest.mark.requirement("GEN-04")
 def test_text_that_is_not_utf_8_is_refused(server: InProcess) -> None:
     sent = {"Content-Type": "application/json"}

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
+
+from oauth_refresh.backends.base import Entry
+from oauth_refresh.backends.memory import MemoryBackend
+from oauth_refresh.errors import RegistryError
 
 from ..driving import ORIGIN, REDIRECT, VERIFIER, InProcess, Registered
 from .test_token import NOT_VALID_CODE, NOT_VALID_TOKEN, told
@@ -177,6 +182,25 @@ def test_a_wider_scope_in_the_code_exchange_is_refused(
     code = server.code(client, None, scope="notes:read")
     told(server.redeem(client, code, scope=scope), "invalid_scope", "scope: more than was granted")
     assert server.redeem(client, code).json["scope"] == "notes:read"
+
+
+class Stubborn(MemoryBackend):
+    """A registry that keeps no change of a client."""
+
+    def swap(self, key: bytes, old: Entry | None, *rest: Any, **more: Any) -> bool:
+        if key[:1] == b"c" and old is not None:
+            raise RegistryError("the disk is full")
+        return super().swap(key, old, *rest, **more)
+
+
+@pytest.mark.requirement("TOK-10")
+def test_tokens_that_are_stored_are_handed_out_whatever_fails_after_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    server = InProcess(registry=Stubborn())
+    client = server.register()
+    assert server.redeem(client, server.code(client)).status == 200
+    assert caplog.messages == ["the use of a registration could not be recorded: the disk is full"]
 
 
 @pytest.mark.requirement("TOK-05")
