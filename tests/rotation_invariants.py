@@ -99,7 +99,7 @@ class JudgedMachine(StagedMachine):
             assert isinstance(work.answer, Refuse)
 
     def i3_a_fleet_catches_up(self, work: UnderWay) -> None:
-        """Whoever is at most N generations behind, with a token retired within the window."""
+        """Whoever is at most N generations behind, with a token retired in the window, its secret known."""
         ghost, terms, stage, token = work.read.ghost, self.terms, work.stage, work.request.token
         if work.kind != "refresh" or terms.reuse != "catch-up" or token not in stage.retired_at:
             return
@@ -107,8 +107,9 @@ class JudgedMachine(StagedMachine):
             return
         behind = ghost.generation - derivation.generation_of(token)
         keys = stage.family.keys_between(token, ghost.current)
+        known = stage.family.key_of(token) in work.host.keys and keys and {*keys} <= {work.host.keys[0]}
         in_time = self.now - stage.retired_at[token] <= terms.catch_up_window
-        if behind <= terms.catch_up_generations and in_time and keys and {*keys} <= {work.host.keys[0]}:
+        if behind <= terms.catch_up_generations and in_time and known:
             assert isinstance(work.answer, Issue)
             assert derivation.digest(work.answer.refresh_token or "") == decode(work.read.body).refresh_hash
 

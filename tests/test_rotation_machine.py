@@ -207,7 +207,7 @@ class RotationMachine(JudgedMachine):
         if how == "add":
             # The first step of a rolling change, as the manual has it: a fallback everywhere.
             key = self.draw_key()
-            self.hosts = [each._replace(keys=(*each.keys, key)[-4:]) for each in self.hosts]
+            self.hosts = [each._replace(keys=(*each.keys[:3], key)) for each in self.hosts]
         elif how == "promote":
             self.hosts[host] = self.hosts[host]._replace(keys=(keys[-1], *keys[:-1]))
         elif how == "copy":
