@@ -100,7 +100,11 @@ class Server:
         self.source_attempts = Attempts(self.backend, clock, limit=SOURCE_FAILURES_MAX)
         self.registrations = Attempts(self.backend, clock, limit=REGISTRATIONS_MAX)
         self.source_registrations = Attempts(self.backend, clock, limit=SOURCE_REGISTRATIONS_MAX)
-        self.pages = Pages(settings.service_name, https=(settings.issuer or "").startswith("https:"))
+        self.pages = Pages(
+            settings.service_name,
+            settings.template_folder,
+            https=(settings.issuer or "").startswith("https:"),
+        )
         self._users = UsersFile(settings.users_file) if settings.users_file else None
         self.proxies = Proxies(settings.trusted_proxies)
         self._identity_keys = tuple(environ_key(header) for header in settings.identity_headers)

@@ -107,6 +107,12 @@ class Settings:
         """What people call the service. It is shown on the login and consent pages and published in the
         protected-resource document.""",
     )
+    template_folder: str | None = setting(
+        None,
+        optional(values.PATH),
+        """A folder with Jinja2 templates that replace the shipped pages, one by one and by name, such as
+        `login.html` or `style.css`. The shipped ones can be extended as `oauth_refresh/login.html`.""",
+    )
     cors_origins: tuple[str, ...] = setting(
         ("*",),
         addresses.ORIGINS,

@@ -24,6 +24,7 @@ DEFAULTS: dict[str, Any] = {
     "allow_http": False,
     "root_aliases": False,
     "service_name": "",
+    "template_folder": None,
     "cors_origins": ("*",),
     "trusted_proxies": (),
     "config_file": None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -73,6 +74,16 @@ def test_a_form_that_is_out_of_date_leads_nowhere_but_to_the_request_it_was_for(
     assert browser.sign_in(page).location == url
     evil = browser.post(f"{LOGIN}?next=https://evil.example", {"continue": "void"})
     assert evil.location == LOGIN
+
+
+def test_a_folder_of_templates_replaces_single_pages(tmp_path: Path) -> None:
+    (tmp_path / "login.html").write_text(
+        '{% extends "oauth_refresh/login.html" %}{% block foot %}Call extension 7 if in doubt.{% endblock %}'
+    )
+    browser = InProcess(template_folder=str(tmp_path)).browser()
+    page = browser.get(LOGIN)
+    assert "Call extension 7 if in doubt." in page.text
+    assert "alice" in browser.get(browser.sign_in(page).location).text
 
 
 @pytest.mark.requirement("UI-10")
