@@ -66,6 +66,12 @@ def test_a_preflight_allows_the_methods_and_the_headers_asked_for() -> None:
 
 
 @pytest.mark.requirement("CORS-05")
+def test_the_longest_list_of_headers_is_1024_characters() -> None:
+    asked = environ(HTTP_ACCESS_CONTROL_REQUEST_HEADERS="x" * 1024)
+    assert ("Access-Control-Allow-Headers", "x" * 1024) in cors.preflight(asked, ["*"], ["GET"])
+
+
+@pytest.mark.requirement("CORS-05")
 @pytest.mark.parametrize(
     "asked", ["", "a b", "a,", ",a", "a\r\nX: y", "é", "a;b", "x" * 1025, "a," * 600 + "a"]
 )
@@ -98,6 +104,8 @@ def test_no_preflight_ever_allows_credentials_or_a_foreign_origin() -> None:
         ({"HTTP_TRANSFER_ENCODING": "chunked"}, False),
         ({"HTTP_X_HTTP_METHOD_OVERRIDE": "DELETE"}, False),
         ({"HTTP_X_HTTP_METHOD_OVERRIDE": ""}, False),
+        ({"HTTP_X_METHOD_OVERRIDE": "DELETE"}, False),
+        ({"HTTP_X_HTTP_METHOD": "DELETE"}, False),
     ],
 )
 def test_a_preflight_is_what_browsers_send_and_nothing_more(change: dict[str, str], answer: bool) -> None:

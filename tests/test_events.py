@@ -30,7 +30,17 @@ def test_signs_of_theft_are_warnings(caplog: pytest.LogCaptureFixture) -> None:
     for name in sorted(WARNINGS):
         Events().emit(name, {})
     assert {record.levelno for record in caplog.records} == {logging.WARNING}
-    assert {"token_reused", "code_reused", "login_locked"} <= WARNINGS
+    assert {
+        "token_reused",
+        "code_reused",
+        "token_stray",
+        "token_shared_suspected",
+        "client_mismatch",
+        "registry_behind",
+        "registry_rolled_back",
+        "repeat_not_reproduced",
+        "login_locked",
+    } <= WARNINGS
 
 
 @pytest.mark.requirement("GEN-21")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
+from werkzeug.wrappers import Request
 
 from oauth_refresh.errors import InvalidClient, InvalidRequest, TooManyRequests
-from oauth_refresh.responses import error_members, error_response, json_response
+from oauth_refresh.responses import error_members, error_response, json_response, prefers_json
 
 HEADERS = {
     "Content-Type": "application/json",
@@ -25,6 +26,21 @@ def test_no_json_answer_is_kept_by_a_cache() -> None:
     assert (response.status_code, json.loads(response.data)) == (201, {"a": 1, "b": "ü"})
     length = {"Content-Length": str(len(response.data))}
     assert dict(response.headers) == {**HEADERS, **length, "X-Own": "x"}
+
+
+@pytest.mark.parametrize(
+    ("accept", "wanted"),
+    [
+        ("application/json", True),
+        ("application/json, */*", True),
+        ("*/*", False),
+        ("text/html", False),
+        ("", False),
+    ],
+)
+def test_a_program_says_that_it_reads_no_pages(accept: str, wanted: bool) -> None:
+    assert prefers_json(Request({"HTTP_ACCEPT": accept})) is wanted
+    assert json_response({}).status_code == 200
 
 
 @pytest.mark.requirement("TOK-07")

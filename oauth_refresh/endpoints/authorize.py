@@ -22,7 +22,7 @@ from ..parameters import Parameters, read_form, read_query
 from ..redirects import add_query, display_host, form_action_source, is_loopback_redirect
 from ..responses import error_response, prefers_json
 from ..server import Server, User
-from .returns import answer, back, fault, redirect
+from .returns import answer, back, fault, query_of, redirect
 
 DECISION_SECONDS = 600
 """How long a consent page can be answered."""
@@ -135,7 +135,7 @@ def _can_ask_to_sign_in(server: Server) -> bool:
 def _sign_in_first(visit: Visit, target: Target) -> Response:
     server, browser = visit.server, visit.browser
     # The login that `prompt=login` asks for is the one that follows now.
-    query = _without_prompt_login(_query(visit.request))
+    query = _without_prompt_login(query_of(visit.request))
     if not server.has_login_page:
         return _to_login_of_application(visit, query)
     cookies = server.cookies(visit.addresses)
@@ -177,11 +177,6 @@ def _without_prompt_login(query: str) -> str:
     return "&".join(kept)
 
 
-def _query(request: Request) -> str:
-    """The query as it was written, fit for a `Location`."""
-    return quote(request.query_string.decode("ascii", "replace"), safe="%!$&'()*+,;=:@/?-._~")
-
-
 def _consent_page(visit: Visit, user: User, target: Target, wanted: Wanted) -> Response:
     server, browser = visit.server, visit.browser
     cookies = server.cookies(visit.addresses)
@@ -195,7 +190,7 @@ def _consent_page(visit: Visit, user: User, target: Target, wanted: Wanted) -> R
         "subject": user.subject,
         "nonce": secrets.token_hex(32),
     }
-    query = _query(visit.request)
+    query = query_of(visit.request)
     built_in = server.has_login_page and browser.subject == user.subject
     response = server.pages.consent(
         _view(server, user, target, wanted),

@@ -12,7 +12,7 @@ from ..pages import wait_text
 from ..parameters import Parameters, read_form, read_query
 from ..redirects import form_action_source
 from ..server import Server
-from .returns import redirect
+from .returns import query_of, redirect
 
 LOGIN_PAGE_SECONDS = 3600
 PASSWORD_MAX = 1024
@@ -102,13 +102,13 @@ def _go_on(server: Server, request: Request, addresses: Addresses, browser: Brow
 
     The query of the URL is not sealed, and need not be: it is only ever shown to our own authorize endpoint.
     """
-    text = request.query_string.decode("ascii", "replace")
+    text = query_of(request)
     query = text if text and _target_of(server, text) is not None else None
-    if browser.subject is not None:
+    if browser.subject is not None or browser.seen_at is None:
+        # Without a cookie this may come from another site, to which browsers do not lend it: an answer that
+        # sets a new one would sign out whoever is signed in. The next page, asked for by GET, knows better.
         return redirect(_next(server, addresses, query), 303)
-    response = _form(server, addresses, browser, query, error=_OUTDATED, status=403)
-    server.cookies(addresses).remember(response, browser)
-    return response
+    return _form(server, addresses, browser, query, error=_OUTDATED, status=403)
 
 
 def _credentials(form: Parameters) -> tuple[str, str]:

@@ -6,8 +6,9 @@ import logging
 import uuid
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
-from werkzeug.wrappers import Response
+from werkzeug.wrappers import Request, Response
 
 from ..addresses import Addresses
 from ..authorization import Target
@@ -55,6 +56,11 @@ def fault(method: str, path: str) -> str:
     # A path is the client's own text and may hold line breaks.
     log.exception("error %s at %s %r", number, method, path)
     return number
+
+
+def query_of(request: Request) -> str:
+    """The query as it was written, fit for a `Location`."""
+    return quote(request.query_string.decode("ascii", "replace"), safe="%!$&'()*+,;=:@/?-._~")
 
 
 def redirect(location: str, status: int) -> Response:

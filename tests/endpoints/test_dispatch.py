@@ -12,7 +12,7 @@ from oauth_refresh.backends.memory import MemoryBackend
 from oauth_refresh.endpoints import dispatch
 from oauth_refresh.errors import RegistryError
 
-from ..driving import VERIFIER, InProcess, basic
+from ..driving import VERIFIER, Browser, InProcess, basic
 
 EXPOSED = "WWW-Authenticate, DPoP-Nonce, Mcp-Session-Id, MCP-Protocol-Version, Retry-After"
 API = ["token", "revoke", "register"]
@@ -143,15 +143,17 @@ def test_pages_are_closed_to_other_origins(server: InProcess, endpoint: str) -> 
 @pytest.mark.requirement("HTTP-08")
 @pytest.mark.requirement("HTTP-09")
 @pytest.mark.requirement("HTTP-10")
-def test_every_page_has_its_guards(server: InProcess) -> None:
+def test_every_page_has_its_guards(server: InProcess, alice: Browser) -> None:
     client = server.register()
-    browser = server.browser()
+    browser, lost = server.browser(), server.browser()
+    lost.get(server.base + "/oauth/login")
     pages = [
         server.get("/oauth/authorize"),
         browser.get(server.authorize_url(client)),
         browser.consent_page(server.authorize_url(client)),
         browser.get(server.base + "/oauth/login"),
-        server.post("/oauth/login", {}),
+        alice.post(server.base + "/oauth/logout", {}),
+        lost.post(server.base + "/oauth/login", {}),
         server.post("/oauth/logout", {}),
         server.post("/oauth/authorize", {}),
         server.get(f"/oauth/authorize?{server.authorize_query(client, prompt='none')}"),
@@ -196,7 +198,9 @@ def backend() -> Broken:
 @pytest.mark.requirement("HTTP-14")
 @pytest.mark.requirement("REV-08")
 @pytest.mark.requirement("RT-14")
-def test_a_registry_that_is_down_is_503_for_every_endpoint(backend: Broken) -> None:
+def test_a_registry_that_is_down_is_503_for_every_endpoint(
+    backend: Broken, caplog: pytest.LogCaptureFixture
+) -> None:
     server = InProcess(registry=backend)
     client = server.register()
     tokens = server.tokens(client)
@@ -216,6 +220,7 @@ def test_a_registry_that_is_down_is_503_for_every_endpoint(backend: Broken) -> N
     assert page.headers["Content-Type"].startswith("text/html")
     fetched = server.get(f"/oauth/authorize?{server.authorize_query(client)}", {"Accept": "application/json"})
     assert (fetched.status, fetched.json, fetched.headers["Retry-After"]) == (503, told, "9")
+    assert set(caplog.messages) == {"the registry cannot answer: no route to host: start the database"}
     backend.trouble = None
     assert server.refresh(client, tokens["refresh_token"]).status == 200
 
@@ -264,7 +269,24 @@ def test_a_path_cannot_break_a_line_of_the_log(
     assert len(message.splitlines()) == 1
 
 
+@pytest.mark.requirement("CORS-03")
+def test_a_preflight_of_what_is_not_there_is_answered_too(server: InProcess) -> None:
+    answer = server.send("OPTIONS", "/oauth/none", b"", PREFLIGHT)
+    assert (answer.status, answer.headers["Access-Control-Allow-Methods"]) == (204, "GET, POST, OPTIONS")
+
+
 # --- logs -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("OPS-05")
+def test_a_refusal_is_one_line_with_the_reason(server: InProcess, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    client = server.register()
+    code = server.code(client)
+    caplog.clear()
+    server.redeem(client, code, code_verifier=None)
+    grant = next(server.registry.list()).id.hex()
+    assert caplog.messages == [f"POST '/oauth/token': invalid_request (grant {grant}: verifier_missing)"]
 
 
 @pytest.mark.requirement("WSGI-15")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 
-from ..driving import ORIGIN, PASSWORD, Browser, Form, InProcess, Registered
+from ..driving import FORM, ORIGIN, PASSWORD, Browser, Form, InProcess, Registered
 
 LOGIN = ORIGIN + "/oauth/login"
 
@@ -69,6 +69,7 @@ def test_a_form_that_is_out_of_date_leads_nowhere_but_to_the_request_it_was_for(
 ) -> None:
     url = server.authorize_url(client)
     query = urlsplit(url).query
+    browser.get(LOGIN)
     page = browser.post(f"{LOGIN}?{query}", {"continue": "void", "username": "alice", "password": PASSWORD})
     assert page.status == 403
     assert browser.sign_in(page).location == url
@@ -140,8 +141,39 @@ def test_an_attempt_by_a_foreign_form_does_not_even_look_at_the_password() -> No
     asked = []
     server = InProcess(password_check=lambda name, word: asked.append(name))
     form = Form(LOGIN, {"continue": "x"}, set())
-    assert server.browser().submit(form, username="alice", password="x").status == 403
+    browser = server.browser()
+    assert browser.submit(form, username="alice", password="x").status == 303
+    browser.get(LOGIN)
+    assert browser.submit(form, username="alice", password="x").status == 403
     assert asked == []
+
+
+@pytest.mark.requirement("UI-05")
+def test_a_form_from_another_site_signs_nobody_out(
+    server: InProcess, client: Registered, alice: Browser
+) -> None:
+    # Browsers send such a request without the cookie, and would take a new one from the answer.
+    for query in ("", "?" + server.authorize_query(client)):
+        answer = server.post(f"/oauth/login{query}", {"continue": "x", "username": "a", "password": "b"})
+        assert answer.status == 303
+        assert answer.location == ORIGIN + ("/oauth/authorize" + query if query else "/oauth/login")
+        assert "Set-Cookie" not in answer.headers
+    for path in ("/oauth/logout", "/oauth/authorize"):
+        assert "Set-Cookie" not in server.post(path, {"continue": "x", "request": "x"}).headers
+    assert "alice" in alice.get(LOGIN).text
+
+
+@pytest.mark.requirement("GEN-06")
+@pytest.mark.parametrize("name", ["continue", "username", "password"])
+def test_a_field_that_comes_twice_is_refused(browser: Browser, name: str) -> None:
+    form = browser.get(LOGIN).form("username")
+    fields = {**form.hidden, "username": "alice", "password": PASSWORD}
+    twice = urlencode([*fields.items(), (name, fields[name])])
+    for path in ("login", "logout") if name == "continue" else ("login",):
+        answer = browser.send("POST", f"{ORIGIN}/oauth/{path}", twice.encode(), {"Content-Type": FORM})
+        assert answer.status == 400
+        assert f"{name}: must occur only once" in answer.text
+    assert browser.submit(form, username="alice", password=PASSWORD).status == 303
 
 
 @pytest.mark.requirement("HTTP-17")
@@ -222,7 +254,9 @@ def test_logging_out_takes_a_form_of_this_browser(server: InProcess, browser: Br
 
 @pytest.mark.requirement("UI-10")
 @pytest.mark.requirement("HTTP-13")
-def test_guessing_is_stopped_for_the_account_and_not_for_others(server: InProcess, browser: Browser) -> None:
+def test_guessing_is_stopped_for_the_account_and_not_for_others(
+    server: InProcess, browser: Browser, caplog: pytest.LogCaptureFixture
+) -> None:
     page = browser.get(LOGIN)
     for _ in range(10):
         page = browser.sign_in(page, password="wrong")
@@ -231,6 +265,7 @@ def test_guessing_is_stopped_for_the_account_and_not_for_others(server: InProces
         page = browser.sign_in(page, password=password)
         assert (page.status, page.headers["Retry-After"]) == (429, "900")
         assert "Try again in 15 minutes" in page.text
+    assert caplog.messages == ["login_locked username='alice' wait=900"] * 2
     other = server.browser()
     assert other.sign_in(other.get(LOGIN), "bob").status == 303
     server.clock.forward(900)
