@@ -191,6 +191,8 @@ class TokenRegistry:
         if label is not None and len(label) > LABEL_MAX:
             raise ValueError(f"label has {len(label)} characters, at most {LABEL_MAX} are allowed")
         kept = dict(properties or {})
+        if not all(isinstance(name, str) for name in kept):
+            raise ValueError("properties: every name must be text")
         if kept and len(msgspec.json.encode(kept)) > PROPERTIES_BYTES_MAX:
             raise ValueError(f"properties take more than {PROPERTIES_BYTES_MAX} bytes as JSON")
         now = self.clock()

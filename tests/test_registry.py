@@ -193,6 +193,8 @@ def test_labels_and_properties_have_limits(registry: TokenRegistry) -> None:
         registry.create("a", [], label="x" * 201)
     with pytest.raises(ValueError, match="4096 bytes"):
         registry.create("a", [], properties={"x": "y" * 4096})
+    with pytest.raises(ValueError, match="every name must be text"):
+        registry.create("a", [], properties={1: "x"})  # type: ignore[dict-item]
     with pytest.raises(ValueError, match=r"ttl is 0\.5 seconds, at least 1"):
         registry.create("a", [], ttl=0.5)
     with pytest.raises(ValueError, match="refresh_ttl"):
