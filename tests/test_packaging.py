@@ -90,6 +90,10 @@ def test_the_wheel_says_what_it_is(wheel: Path) -> None:
         "demo",
         "docs",
         "lint",
+        "mysql",
+        "postgres",
+        "redis",
+        "sql",
         "test",
     }
     assert "oauth-refresh = oauth_refresh.cli:main" in commands

@@ -20,16 +20,20 @@ logger = logging.getLogger("oauth_refresh")
 
 ENTRY_POINT_GROUP = "oauth_refresh.backends"
 
+_SQL = dict.fromkeys(("postgresql", "postgres", "mysql", "mariadb"), "oauth_refresh.backends.sql")
+_REDIS = {
+    scheme + way: "oauth_refresh.backends.redis"
+    for scheme in ("redis", "rediss", "valkey", "valkeys")
+    for way in ("", "+cluster", "+sentinel")
+}
 _OURS = {
     "file": "oauth_refresh.backends.json_file",
     "memory": "oauth_refresh.backends.memory",
     "sqlite": "oauth_refresh.backends.sqlite",
+    **_SQL,
+    **_REDIS,
 }
-_LATER = frozenset(
-    ["postgresql", "postgres", "mysql", "mariadb"]
-    + [scheme + way for scheme in ("redis", "valkey") for way in ("", "+cluster", "+sentinel")]
-    + ["rediss", "valkeys"]
-)
+_KNOWN = "memory, file, sqlite, postgresql, mysql, redis, redis+cluster, redis+sentinel (valkey too)"
 _METHODS = ("get", "swap", "find", "keys", "purge", "close", "shared", "beside")
 
 
@@ -88,14 +92,9 @@ def _factory(scheme: str) -> Callable[..., Backend]:
                 raise ConfigurationError(
                     f"OAUTH_REGISTRY: the backend {entry_point.value} for {scheme}: does not load: {error}"
                 ) from error
-    if scheme in _LATER:
-        raise ConfigurationError(
-            f"OAUTH_REGISTRY: the backend for {scheme}: is not in this release; "
-            "use file: (small tools), sqlite: (many processes on one host) or memory: (tests)"
-        )
     raise ConfigurationError(
         f"OAUTH_REGISTRY: there is no backend for the scheme {scheme!r}; known are "
-        f"{', '.join(sorted(_OURS))} and entry points of the group {ENTRY_POINT_GROUP}"
+        f"{_KNOWN} and entry points of the group {ENTRY_POINT_GROUP}"
     )
 
 
