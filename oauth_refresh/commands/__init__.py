@@ -1,0 +1,1 @@
+"""The commands of `oauth-refresh`, one file per group. They work on the deployment in click's context."""

@@ -1,0 +1,114 @@
+"""Which deployment does a command work on, and what does the operator see when it cannot?
+
+A command marked `@on_deployment` gets a `Deployment`: the one that a host of these commands (Flask's) put
+into click's context, else the one that the environment, `--config` and `--registry` describe.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+from functools import cached_property, wraps
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+
+import click
+
+from ..errors import OAuthRefreshError
+
+if TYPE_CHECKING:
+    from ..backends.base import Backend
+    from ..registry import TokenRegistry
+    from ..server import Server
+    from ..settings import Settings
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Deployment:
+    """Settings, registry and server of one deployment, each made when it is first asked for.
+
+    `server` is handed in by a host that has one already; `registry` and `config` are the command's options.
+    """
+
+    def __init__(
+        self, server: Server | None = None, *, registry: str | None = None, config: str | None = None
+    ) -> None:
+        self._server = server
+        self._registry = registry
+        self._config = config
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The settings, checked as a whole. Raises `ConfigurationError`."""
+        if self._server is not None:
+            return self._server.settings
+        from ..settings import load_settings
+
+        _find_modules_like_a_server()
+        keywords = {} if self._registry is None else {"registry": self._registry}
+        return load_settings(keywords=keywords, config_file=self._config)
+
+    @cached_property
+    def server(self) -> Server:
+        from ..server import Server
+
+        return self._server or Server(self.settings)
+
+    @property
+    def registry(self) -> TokenRegistry:
+        return self.server.registry
+
+    @cached_property
+    def backend(self) -> Backend:
+        """The store alone, for commands that need no OAuth."""
+        from ..backends import open_backend
+
+        return self._server.backend if self._server is not None else open_backend(self.settings.registry)
+
+
+def _find_modules_like_a_server() -> None:
+    """Settings may name the application's callables, which gunicorn finds from its working directory."""
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+
+
+def with_plain_errors(command: Callable[P, R]) -> Callable[P, R]:
+    """What goes wrong is told in its own words, not as a traceback, and the exit code is 1."""
+
+    @wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        _keep_log_off_the_terminal()
+        try:
+            return command(*args, **kwargs)
+        except (OAuthRefreshError, OSError) as error:
+            raise click.ClickException(str(error)) from error
+
+    return run
+
+
+def on_deployment(command: Callable[Concatenate[Deployment, P], R]) -> Callable[..., R]:
+    """Give the command `--registry` and `--config`, and the deployment as its first argument."""
+
+    @click.option("--registry", metavar="URL", help="Another registry than that of OAUTH_REGISTRY.")
+    @click.option("--config", metavar="FILE", help="A settings file, instead of that of OAUTH_CONFIG_FILE.")
+    @with_plain_errors
+    @wraps(command)
+    def run(*args: Any, registry: str | None = None, config: str | None = None, **kwargs: Any) -> R:
+        found = click.get_current_context().find_object(Deployment)
+        if found is None or registry is not None or config is not None:
+            found = Deployment(registry=registry, config=config)
+        return command(found, *args, **kwargs)
+
+    return run
+
+
+def _keep_log_off_the_terminal() -> None:
+    """Where nobody set up logging, show errors alone: a command says itself what it has done."""
+    logger = logging.getLogger("oauth_refresh")
+    if not logger.hasHandlers():
+        handler = logging.StreamHandler()
+        handler.setLevel(logging.ERROR)
+        logger.addHandler(handler)
