@@ -120,6 +120,17 @@ def mark_used(grant: Grant, token_hash: bytes, now: float, interval: float) -> G
     return replace(grant, used=True, last_used_at=now)
 
 
+def settled_until(grant: Grant, access: Access, interval: float) -> float:
+    """Up to when this access token, which is good now, is good by this record, and nothing is to be written.
+
+    Seconds since 1970, never later than `check_access` and `mark_used` would say.
+    """
+    ends = [end - 1 for end in (access.expires_at, grant.ends_at) if end is not None]
+    if access is grant.access and grant.last_used_at is not None:
+        ends.append(grant.last_used_at + interval)
+    return min(ends, default=float("inf"))
+
+
 # --- redemption of the authorization code ---------------------------------------------------------
 
 

@@ -6,6 +6,7 @@ This is the path of every request to the API behind: plain environ reads, one lo
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -34,10 +35,23 @@ _INVALID = "the access token is expired, revoked or unknown"
 _OTHER_RESOURCE = "the access token was issued for another resource"
 
 
+class Refusal(NamedTuple):
+    """What is sent instead of the application's answer."""
+
+    status: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+    def with_headers(self, more: Sequence[tuple[str, str]]) -> Refusal:
+        return self._replace(headers=(*self.headers, *more))
+
+
 class _Gate:
     """What one requirement means at one public address, worked out once."""
 
-    def __init__(self, addresses: Addresses, requirement: Requirement) -> None:
+    def __init__(
+        self, addresses: Addresses, requirement: Requirement, cors_headers: Sequence[tuple[str, str]]
+    ) -> None:
         self.scopes = requirement.scopes
         resources = [addresses.resource(prefix) for prefix in requirement.prefixes]
         self.audiences = frozenset([*resources, addresses.base])
@@ -46,15 +60,17 @@ class _Gate:
         self.metadata = f'resource_metadata="{addresses.resource_metadata(prefix)}"'
         # Without credentials there is no error to name: the client learns where to go, and what to ask for.
         self.scope = f', scope="{" ".join(self.scopes)}"' if self.scopes else ""
-        self.challenge = f'Bearer realm="oauth", {self.metadata}{self.scope}'
+        challenge = f'Bearer realm="oauth", {self.metadata}{self.scope}'
+        unauthorized = _refusal(
+            401, "unauthorized", "a bearer access token is needed", ("WWW-Authenticate", challenge)
+        )
+        self.unauthorized = unauthorized.with_headers(cors_headers)
+        self.invalid = self.told(401, "invalid_token", _INVALID, self.scope).with_headers(cors_headers)
 
-
-class Refusal(NamedTuple):
-    """What is sent instead of the application's answer."""
-
-    status: int
-    headers: list[tuple[str, str]]
-    body: bytes
+    def told(self, status: int, error: str, text: str, scope: str) -> Refusal:
+        told = f'error="{error}", error_description="{text}"'
+        challenge = f'Bearer realm="oauth", {told}, {self.metadata}{scope}'
+        return _refusal(status, error, text, ("WWW-Authenticate", challenge))
 
 
 class Guard:
@@ -68,42 +84,61 @@ class Guard:
         set_remote_user: bool = True,
         cors_origins: tuple[str, ...] = ("*",),
     ) -> None:
-        self._registry = registry
+        self._check = registry.check
         self._addresses = addresses
         self._set_remote_user = set_remote_user
         self._origins = cors_origins
-        self._gates: dict[tuple[Addresses, Requirement], _Gate] = {}
+        # Where every origin may read an answer, the headers that say so are always the same.
+        self._cors = cors.actual({}, cors_origins) if "*" in cors_origins else []
+        self._configured = addresses.configured
+        self._gates: dict[Requirement | tuple[Addresses, Requirement], _Gate] = {}
 
     def admit(self, environ: WSGIEnvironment, requirement: Requirement) -> Refusal | None:
         """Let the request in (None) with its identity in the environ, or say what to send instead.
 
         That is 401 or 403 with a challenge, 400 for two credentials, or 503 if the registry cannot answer.
         """
-        addresses = self._addresses.of(environ)
-        if addresses is None:
-            return self._refusal(environ, 500, "server_error", NOT_CONFIGURED)
-        gate = self._gates.get((addresses, requirement)) or self._gate(addresses, requirement)
+        if self._configured:
+            gate = self._gates.get(requirement) or self._gate(self._configured, requirement)
+        else:
+            addresses = self._addresses.of(environ)
+            if addresses is None:
+                return self._not_configured(environ)
+            gate = self._gates.get((addresses, requirement)) or self._gate(addresses, requirement)
         credentials = environ.get("HTTP_AUTHORIZATION", "")
-        if credentials[:6].lower() != "bearer" or credentials[6:7] not in ("", " "):
-            return self._challenge(environ, gate.challenge, "unauthorized", "a bearer access token is needed")
-        token = credentials[7:].strip(" ")
-        if "," in token:
-            # WSGI joins repeated headers with commas, which no token contains.
-            return self._told(environ, gate, 400, "invalid_request", "more than one credential", gate.scope)
+        if credentials[:7] != "Bearer " and (
+            credentials[:6].lower() != "bearer" or credentials[6:7] not in ("", " ")
+        ):
+            return gate.unauthorized if self._cors else self._for_browsers(environ, gate.unauthorized)
+        token = credentials[7:]
+        if " " in token:
+            token = token.strip(" ")
         try:
-            identity = self._registry.check(token)
+            identity = self._check(token)
         except RegistryError as error:
             return self._unavailable(environ, error)
         if isinstance(identity, Refuse):
-            return self._told(environ, gate, 401, "invalid_token", _INVALID, gate.scope)
+            if "," in token:
+                # WSGI joins repeated headers with commas, which no token contains.
+                text = "more than one credential"
+                return self._told(environ, gate, 400, "invalid_request", text, gate.scope)
+            return gate.invalid if self._cors else self._for_browsers(environ, gate.invalid)
         # A token without an audience is good for the whole server: the application minted it itself.
-        if identity.audience and gate.audiences.isdisjoint(identity.audience):
+        subject, _, scopes, audience, _, _, _ = identity
+        if audience and gate.audiences.isdisjoint(audience):
             text = _wrong_host(identity, gate) or _OTHER_RESOURCE
             return self._told(environ, gate, 401, "invalid_token", text, gate.scope)
         for scope in gate.scopes:
-            if scope not in identity.scopes:
+            if scope not in scopes:
                 return self._step_up(environ, gate, identity)
-        self._introduce(environ, identity)
+        environ[TOKEN_KEY] = identity
+        # The token stops here: the application cannot hand on what it does not have.
+        del environ["HTTP_AUTHORIZATION"]
+        if self._set_remote_user and subject:
+            environ["REMOTE_USER"] = subject if subject.isascii() else subject.encode().decode("latin-1")
+            environ["AUTH_TYPE"] = "Bearer"
+        else:
+            forget_user(environ)
         return None
 
     def missing_scope(
@@ -114,24 +149,14 @@ class Guard:
             return None
         addresses = self._addresses.of(environ)
         if addresses is None:
-            return self._refusal(environ, 500, "server_error", NOT_CONFIGURED)
+            return self._not_configured(environ)
         return self._step_up(environ, self._gate(addresses, requirement), identity)
 
     def _gate(self, addresses: Addresses, requirement: Requirement) -> _Gate:
-        gate = _Gate(addresses, requirement)
+        gate = _Gate(addresses, requirement, self._cors or ())
         if len(self._gates) < _GATES_MAX:
-            self._gates[addresses, requirement] = gate
+            self._gates[requirement if self._configured else (addresses, requirement)] = gate
         return gate
-
-    def _introduce(self, environ: WSGIEnvironment, identity: Identity) -> None:
-        environ[TOKEN_KEY] = identity
-        # The token stops here: the application cannot hand on what it does not have.
-        del environ["HTTP_AUTHORIZATION"]
-        forget_user(environ)
-        if self._set_remote_user and identity.subject:
-            subject = identity.subject
-            environ["REMOTE_USER"] = subject if subject.isascii() else subject.encode().decode("latin-1")
-            environ["AUTH_TYPE"] = "Bearer"
 
     def _step_up(self, environ: WSGIEnvironment, gate: _Gate, identity: Identity) -> Refusal:
         """403 with the scopes to ask for: those needed, and those held, which older clients would lose."""
@@ -141,34 +166,34 @@ class Guard:
     def _told(
         self, environ: WSGIEnvironment, gate: _Gate, status: int, error: str, text: str, scope: str
     ) -> Refusal:
-        told = f'error="{error}", error_description="{text}"'
-        challenge = f'Bearer realm="oauth", {told}, {gate.metadata}{scope}'
-        return self._challenge(environ, challenge, error, text, status)
-
-    def _challenge(
-        self, environ: WSGIEnvironment, challenge: str, error: str, text: str, status: int = 401
-    ) -> Refusal:
-        return self._refusal(environ, status, error, text, ("WWW-Authenticate", challenge))
+        return self._for_browsers(environ, gate.told(status, error, text, scope))
 
     def _unavailable(self, environ: WSGIEnvironment, error: RegistryError) -> Refusal:
         log.error("the registry cannot answer: %s", error)
         text = "the token cannot be checked now, try again"
         retry = ("Retry-After", str(error.retry_after))
-        return self._refusal(environ, 503, "temporarily_unavailable", text, retry)
+        return self._for_browsers(environ, _refusal(503, "temporarily_unavailable", text, retry))
 
-    def _refusal(
-        self, environ: WSGIEnvironment, status: int, error: str, text: str, *headers: tuple[str, str]
-    ) -> Refusal:
-        body = msgspec.json.encode({"error": error, "error_description": text})
-        sent = [
+    def _not_configured(self, environ: WSGIEnvironment) -> Refusal:
+        return self._for_browsers(environ, _refusal(500, "server_error", NOT_CONFIGURED))
+
+    def _for_browsers(self, environ: WSGIEnvironment, refusal: Refusal) -> Refusal:
+        return refusal.with_headers(self._cors or cors.actual(environ, self._origins))
+
+
+def _refusal(status: int, error: str, text: str, *headers: tuple[str, str]) -> Refusal:
+    body = msgspec.json.encode({"error": error, "error_description": text})
+    return Refusal(
+        f"{status} {HTTPStatus(status).phrase}",
+        (
             ("Content-Type", "application/json"),
             ("Content-Length", str(len(body))),
             ("Cache-Control", "no-store"),
             ("X-Content-Type-Options", "nosniff"),
             *headers,
-            *cors.actual(environ, self._origins),
-        ]
-        return Refusal(status, sent, body)
+        ),
+        body,
+    )
 
 
 def forget_user(environ: WSGIEnvironment) -> None:
@@ -179,7 +204,7 @@ def forget_user(environ: WSGIEnvironment) -> None:
 
 def send(refusal: Refusal, environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
     """Answer a WSGI request with a refusal."""
-    start_response(f"{refusal.status} {HTTPStatus(refusal.status).phrase}", refusal.headers)
+    start_response(refusal.status, list(refusal.headers))
     return [] if environ["REQUEST_METHOD"] == "HEAD" else [refusal.body]
 
 

@@ -18,6 +18,14 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 
+_OURS = object()
+_ASK = object()
+"""Plans: the request is for an endpoint; what it needs is asked anew each time."""
+_PLANS_MAX = 1024
+_PLANNED_LENGTH_MAX = 256
+_OVERRIDE, _OTHER_OVERRIDE, _THIRD_OVERRIDE = METHOD_OVERRIDES
+
+
 class OAuthMiddleware:
     """A WSGI application in front of another: OAuth authorization server and protected resource.
 
@@ -63,24 +71,48 @@ class OAuthMiddleware:
             set_remote_user=self.settings.set_remote_user,
             cors_origins=self.settings.cors_origins,
         )
+        self._admit = self.guard.admit
+        self._plans: dict[tuple[str, str], Any] = {}
         # The key that only the guard may set, and headers that only the server may.
         self._removed = (TOKEN_KEY, *(environ_key(header) for header in self.settings.identity_headers))
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        path = environ.get("PATH_INFO", "")
-        if self._owns(path):
+        path, method = environ.get("PATH_INFO", ""), environ["REQUEST_METHOD"]
+        try:
+            plan = self._plans[method, path]
+        except KeyError:
+            plan = self._plan(method, path)
+        if plan is _OURS:
             return self._endpoints(environ, start_response)
         for key in self._removed:
-            environ.pop(key, None)
-        requirement = self.requirement(environ, path)
+            if key in environ:
+                del environ[key]
+        requirement = plan
+        # Spelled out, as is much on this way: it is every request's.
+        if plan is _ASK or _OVERRIDE in environ or _OTHER_OVERRIDE in environ or _THIRD_OVERRIDE in environ:
+            requirement = self.requirement(environ, path)
         if requirement is not None:
-            if is_preflight(environ):
+            if method == "OPTIONS" and is_preflight(environ):
                 forget_user(environ)
             else:
-                refusal = self.guard.admit(environ, requirement)
+                refusal = self._admit(environ, requirement)
                 if refusal is not None:
                     return send(refusal, environ, start_response)
         return self.app(environ, start_response)
+
+    def _plan(self, method: str, path: str) -> Any:
+        """What is to be done with a request, worked out once for each path that is asked for often."""
+        plan: Any = _ASK
+        if self._owns(path):
+            plan = _OURS
+        elif self.server.protection is not None:
+            plan = self.server.protection.match(method, path)
+        if len(path) <= _PLANNED_LENGTH_MAX:
+            if len(self._plans) >= _PLANS_MAX:
+                # A flood of paths that nobody asks for again must cost time, not memory.
+                self._plans.clear()
+            self._plans[method, path] = plan
+        return plan
 
     def _matcher(self) -> Callable[[WSGIEnvironment, str], Requirement | None]:
         protect, protection = self.settings.protect, self.server.protection

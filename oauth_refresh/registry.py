@@ -5,6 +5,7 @@ Usable without HTTP as well, by an application that mints its own tokens.
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import time
@@ -40,6 +41,9 @@ from .tokens import (
 TRIES = 8
 REVOKE_TRIES = 32
 """A revocation that loses to a client which rotates without pause is worth more of them."""
+_REMEMBERED_MAX = 2048
+_TOKEN_LENGTH_MAX = 68
+_NOISE = Refuse("noise")
 _NO_PROPERTIES: Mapping[str, object] = MappingProxyType({})
 
 SubjectCheck = Callable[[str, str, tuple[str, ...]], "Iterable[str] | None"]
@@ -56,6 +60,19 @@ class Issued(NamedTuple):
 
     def __repr__(self) -> str:
         return f"<tokens of grant {self.grant_id}>"
+
+
+class _Judged(NamedTuple):
+    """What was answered to an access token, and as long as what it would be answered again.
+
+    That is: while the record has this very body, and the time is in this span.
+    """
+
+    key: bytes
+    body: bytes
+    since: float
+    until: float
+    answer: Identity | Refuse
 
 
 class TokenRegistry:
@@ -88,6 +105,7 @@ class TokenRegistry:
         self._interval = last_used_interval
         self._subject_check = subject_check
         self._draw = draw
+        self._judged: dict[bytes, _Judged] = {}
 
     @property
     def secrets(self) -> Secrets:
@@ -295,29 +313,51 @@ class TokenRegistry:
 
     def check(self, access_token: str) -> Identity | Refuse:
         """Who this access token speaks for, or why it is refused. The one call of the hot path."""
+        if len(access_token) > _TOKEN_LENGTH_MAX:
+            return _NOISE
+        try:
+            token_hash = sha256(access_token.encode("ascii")).digest()
+        except UnicodeEncodeError:
+            return _NOISE
+        # The record is read every time, so a revocation by another process counts at once. What is spared is
+        # to judge the same token by the same record again. A lookup by hash tells nothing about the token.
+        judged = self._judged.get(token_hash)
+        if judged is None:
+            return self._judge(access_token)
+        key, body, since, until, answer = judged
+        entry = self.backend.get(key)
+        if entry is not None and entry[0] == body and since <= self.clock() < until:
+            return answer
+        self._judged.pop(token_hash, None)
+        return self._judge(access_token)
+
+    def _judge(self, access_token: str) -> Identity | Refuse:
         presented = self.read(access_token)
         if presented is None or presented.kind != ACCESS:
-            return Refuse("noise")
-        entry = self.backend.get(b"g" + presented.grant_id)
+            return _NOISE
+        key = b"g" + presented.grant_id
+        entry = self.backend.get(key)
         if entry is None:
             return Refuse("unknown")
         grant = decode(entry.body)
         now = self.clock()
         access = grants.check_access(grant, presented.hash, now)
         if isinstance(access, Refuse):
+            self._remember(presented, _Judged(key, entry.body, now, math.inf, access))
             return access
+        identity = _identity(grant, access)
         stored = grants.mark_used(grant, presented.hash, now, self._interval)
         if stored is not None:
             self._note_use(entry, stored, presented)
-        return Identity(
-            grant.subject,
-            grant.client_id,
-            access.scopes,
-            access.audience,
-            access.expires_at,
-            grant.id.hex(),
-            MappingProxyType(grant.properties) if grant.properties else _NO_PROPERTIES,
-        )
+        else:
+            until = grants.settled_until(grant, access, self._interval)
+            self._remember(presented, _Judged(key, entry.body, -math.inf, until, identity))
+        return identity
+
+    def _remember(self, presented: Presented, judged: _Judged) -> None:
+        if len(self._judged) >= _REMEMBERED_MAX:
+            self._judged.clear()
+        self._judged[presented.hash] = judged
 
     def _note_use(self, entry: Entry, stored: Grant, presented: Presented) -> None:
         """Write down that a token was used. A store that can only be read still serves its readers."""
@@ -459,6 +499,18 @@ def _copies(answer: Issue | Refuse) -> Copies:
     if isinstance(answer, Refuse):
         return "required"
     return "wanted" if answer.outcome == "redeemed" else "none"
+
+
+def _identity(grant: Grant, access: Access) -> Identity:
+    return Identity(
+        grant.subject,
+        grant.client_id,
+        access.scopes,
+        access.audience,
+        access.expires_at,
+        grant.id.hex(),
+        MappingProxyType(grant.properties) if grant.properties else _NO_PROPERTIES,
+    )
 
 
 def _issued(issue: Issue, grant_id: bytes) -> Issued:

@@ -422,7 +422,7 @@ def test_scopes_asked_for_later_are_judged_like_the_first(server: InProcess) -> 
     lost = guard.missing_scope(elsewhere, more, identity)
     assert told is not None
     assert lost is not None
-    assert (told.status, lost.status) == (403, 500)
+    assert (told.status, lost.status) == ("403 Forbidden", "500 Internal Server Error")
     assert b'"server_error"' in lost.body
 
 
