@@ -200,7 +200,8 @@ class Clients:
             if client is None or not client.public:
                 # Not counted, for nothing was guessed: a client whose registration is gone must hear so
                 # however often it asks, and then registers again.
-                raise _invalid_client(_UNKNOWN_OR_WRONG)
+                why = "is unknown" if client is None else "has a secret and sent none"
+                raise _invalid_client(_UNKNOWN_OR_WRONG, f"client {credentials.client_id!r} {why}")
             return client
         for client_id, secret in credentials.pairs:
             client = self.get(client_id)
@@ -217,7 +218,7 @@ class Clients:
         wait = self._failures.wait("client", bucket)
         if wait:
             return TooManyRequests("too many failed authentications of this client", retry_after=wait)
-        return _invalid_client(_UNKNOWN_OR_WRONG)
+        return _invalid_client(_UNKNOWN_OR_WRONG, f"client {credentials.client_id!r}: no such id and secret")
 
 
 def configured_client(client_id: str, members: Mapping[str, object]) -> Client:
@@ -258,8 +259,8 @@ def hash_secret(secret: str) -> bytes:
     return sha256(secret.encode()).digest()
 
 
-def _invalid_client(description: str) -> InvalidClient:
-    return InvalidClient(description, headers=(("WWW-Authenticate", 'Basic realm="oauth"'),))
+def _invalid_client(description: str, detail: str = "") -> InvalidClient:
+    return InvalidClient(description, detail=detail, headers=(("WWW-Authenticate", 'Basic realm="oauth"'),))
 
 
 def _key(client_id: str) -> bytes:

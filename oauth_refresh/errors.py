@@ -36,11 +36,13 @@ class NotReplicatedError(RegistryError):
 class OAuthError(OAuthRefreshError):
     """A refusal that a client reads as JSON (RFC 6749 section 5.2) or in a redirect (section 4.1.2.1).
 
-    `description` is sent to the client and names the parameter; `detail` goes to the log only.
+    `description` is sent to the client and names the parameter; `detail` goes to the log only. `told` is
+    True where an event has told the operator already.
     """
 
     code = "server_error"
     status = 500
+    told = False
 
     def __init__(
         self,

@@ -1,16 +1,48 @@
 """What the operator hears: one log line per event, and the same to whoever listens.
 
-An event never carries a code, token, secret, verifier or password.
+An event never carries a code, token, secret, verifier or password. `CATALOGUE` lists them all.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping
+from functools import partial
+from types import MappingProxyType
 
 log = logging.getLogger("oauth_refresh")
 
 Listener = Callable[[str, Mapping[str, object]], None]
+
+CATALOGUE: Mapping[str, str] = MappingProxyType(
+    {
+        "code_issued": "a user allowed a client, and the client was sent an authorization code",
+        "code_redeemed": "the client exchanged its code for the first tokens",
+        "code_reused": "a code was redeemed twice, with everything right: the grant has ended",
+        "grant_created": "the application, or a command, made tokens without a browser",
+        "token_rotated": "a refresh token was exchanged for its successor",
+        "token_repeated": "a refresh that was answered before was answered again, with the same tokens",
+        "token_reused": "a replaced refresh token came back too late: theft, or a client that forgets",
+        "token_refused": "a code or refresh token was refused, and nothing changed",
+        "token_shared_suspected": "late repeats in three generations running: a credential is shared",
+        "token_stray": "a token of a line that a rollback together with a change of secret left behind",
+        "client_mismatch": "a genuine token came from another client than its own",
+        "registry_rolled_back": "the registry was behind a client's token, and was brought up to it",
+        "registry_behind": "the same, where rolling forward is off or impossible",
+        "repeat_not_reproduced": "a repeat needs a server secret that this host does not know",
+        "grant_revoked": "a grant was ended, with all its tokens",
+        "access_token_revoked": "one access token was ended by its client",
+        "access_refused": "a protected path refused an access token; at most one a minute of each kind",
+        "request_refused": "an endpoint refused a request before any code or token was judged",
+        "registry_unavailable": "the registry cannot answer, clients hear 503; at most one in ten seconds",
+        "client_registered": "a client registered itself, or was registered by a command",
+        "client_deleted": "a client was deleted by a command",
+        "login": "a user signed in on the built-in page",
+        "login_failed": "a name and password were wrong",
+        "login_locked": "too many wrong passwords: the account or address has to wait",
+    }
+)
 
 WARNINGS = frozenset(
     {
@@ -25,24 +57,64 @@ WARNINGS = frozenset(
         "login_locked",
     }
 )
+ERRORS = frozenset({"registry_unavailable"})
+
+_KEPT_BACK_MAX = 1024
+
+_everywhere: list[Callable[[Events, str, Mapping[str, object]], None]] = []
 
 
 class Events:
-    """Hands every event to the log and to the listeners, in the order in which these were added."""
+    """Hands every event to the log and to the listeners, in the order in which these were added.
 
-    def __init__(self) -> None:
+    `sender` is what the signals of `oauth_refresh.signals` say they come from: the Flask application, where
+    there is one.
+    """
+
+    def __init__(self, sender: object = None, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.sender = sender
+        self._clock = clock
         self._listeners: list[Listener] = []
+        self._kept_back: dict[tuple[str, ...], tuple[float, int]] = {}
 
     def listen(self, listener: Listener) -> None:
         """Call `listener(name, fields)` for every event from now on. What it raises is logged and dropped."""
         self._listeners.append(listener)
 
     def emit(self, name: str, fields: Mapping[str, object]) -> None:
-        level = logging.WARNING if name in WARNINGS else logging.INFO
+        level = _level(name)
         if log.isEnabledFor(level):
             log.log(level, "%s %s", name, " ".join(f"{key}={value!r}" for key, value in fields.items()))
         for listener in self._listeners:
             _tell(listener, name, fields)
+        for broadcast in _everywhere:
+            _tell(partial(broadcast, self), name, fields)
+
+    def emit_sparingly(self, name: str, fields: Mapping[str, object], key: str, seconds: float) -> None:
+        """Emit at most one event per `seconds` for this name and key, with the `count` that it stands for.
+
+        For what a stranger can cause as often as he likes: the log must not be his to fill.
+        """
+        now, known = self._clock(), (name, key)
+        quiet_until, kept_back = self._kept_back.get(known, (now, 0))
+        if now < quiet_until:
+            self._kept_back[known] = (quiet_until, kept_back + 1)
+            return
+        if len(self._kept_back) >= _KEPT_BACK_MAX:
+            self._kept_back.clear()
+        self._kept_back[known] = (now + seconds, 0)
+        self.emit(name, {**fields, "count": kept_back + 1})
+
+
+def on_every_server(broadcast: Callable[[Events, str, Mapping[str, object]], None]) -> None:
+    """Call `broadcast(events, name, fields)` for every event of every server in this process."""
+    _everywhere.append(broadcast)
+
+
+def _level(name: str) -> int:
+    if name in ERRORS:
+        return logging.ERROR
+    return logging.WARNING if name in WARNINGS else logging.INFO
 
 
 def _tell(listener: Listener, name: str, fields: Mapping[str, object]) -> None:

@@ -65,6 +65,7 @@ class OAuthRefresh:
             **self._settings,
         )
         _make_instance_folder(app, middleware.server.backend.beside)
+        middleware.server.events.sender = app
         app.extensions[_NAME] = middleware
         app.wsgi_app = middleware  # type: ignore[method-assign]
 

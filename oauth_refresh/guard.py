@@ -16,11 +16,11 @@ from . import cors
 from .addresses import NOT_CONFIGURED, AddressBook, Addresses
 from .cases import Refuse
 from .errors import RegistryError
-from .events import log
 from .identity import Identity
 from .paths import Requirement
 from .registry import TokenRegistry
 from .resources import covers
+from .tokens import read
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -84,6 +84,7 @@ class Guard:
         set_remote_user: bool = True,
         cors_origins: tuple[str, ...] = ("*",),
     ) -> None:
+        self._events = registry.events
         self._check = registry.check
         self._addresses = addresses
         self._set_remote_user = set_remote_user
@@ -120,13 +121,16 @@ class Guard:
         if isinstance(identity, Refuse):
             if "," in token:
                 # WSGI joins repeated headers with commas, which no token contains.
+                self._tell("two_credentials")
                 text = "more than one credential"
                 return self._told(environ, gate, 400, "invalid_request", text, gate.scope)
+            self._tell_refused(token, identity)
             return gate.invalid if self._cors else self._for_browsers(environ, gate.invalid)
         # A token without an audience is good for the whole server: the application minted it itself.
         subject, _, scopes, audience, _, _, _ = identity
         if audience and gate.audiences.isdisjoint(audience):
             text = _wrong_host(identity, gate) or _OTHER_RESOURCE
+            self._tell("audience", identity)
             return self._told(environ, gate, 401, "invalid_token", text, gate.scope)
         for scope in gate.scopes:
             if scope not in scopes:
@@ -161,7 +165,19 @@ class Guard:
     def _step_up(self, environ: WSGIEnvironment, gate: _Gate, identity: Identity) -> Refusal:
         """403 with the scopes to ask for: those needed, and those held, which older clients would lose."""
         scope = f', scope="{" ".join(sorted({*gate.scopes, *identity.scopes}))}"'
+        self._tell("scope", identity)
         return self._told(environ, gate, 403, "insufficient_scope", "the access token lacks a scope", scope)
+
+    def _tell_refused(self, token: str, refusal: Refuse) -> None:
+        presented = read(token)
+        self._tell(refusal.reason, grant=None if presented is None else presented.grant_id.hex())
+
+    def _tell(self, reason: str, identity: Identity | None = None, grant: str | None = None) -> None:
+        fields: dict[str, object] = {"grant": grant}
+        if identity is not None:
+            fields = {"grant": identity.grant_id, "client": identity.client_id, "subject": identity.subject}
+        key = f"{reason} {fields['grant']}"
+        self._events.emit_sparingly("access_refused", {**fields, "reason": reason}, key, 60)
 
     def _told(
         self, environ: WSGIEnvironment, gate: _Gate, status: int, error: str, text: str, scope: str
@@ -169,7 +185,7 @@ class Guard:
         return self._for_browsers(environ, gate.told(status, error, text, scope))
 
     def _unavailable(self, environ: WSGIEnvironment, error: RegistryError) -> Refusal:
-        log.error("the registry cannot answer: %s", error)
+        self._events.emit_sparingly("registry_unavailable", {"reason": str(error)}, "", 10)
         text = "the token cannot be checked now, try again"
         retry = ("Retry-After", str(error.retry_after))
         return self._for_browsers(environ, _refusal(503, "temporarily_unavailable", text, retry))

@@ -16,6 +16,12 @@ from .tokens import CODE, Presented
 
 def error_of(refusal: Refuse, presented: Presented) -> OAuthError:
     """The error that answers this refusal. Its description tells nothing that only the owner may know."""
+    error = _error_of(refusal, presented)
+    error.told = True
+    return error
+
+
+def _error_of(refusal: Refuse, presented: Presented) -> OAuthError:
     what = "authorization code" if presented.kind == CODE else "refresh token"
     detail = f"grant {presented.grant_id.hex()}: {refusal.reason}"
     match refusal.reason:

@@ -22,6 +22,7 @@ from .cases import Ask, Case, Event, Issue, Policy, Refuse
 from .errors import InvalidGrant, NotReplicatedError, RegistryError
 from .events import Events, log
 from .identity import Identity
+from .outcomes import events_of, refused
 from .records import LABEL_MAX, PROPERTIES_BYTES_MAX, Access, Code, Grant, decode, encode, forget_at
 from .refusals import error_of
 from .tokens import (
@@ -300,11 +301,12 @@ class TokenRegistry:
             now = self.clock()
             if entry is None:
                 grants.classify(grants.DUMMY, presented, self.secrets)
+                self.tell_refused("unknown_grant", presented)
                 return Refuse("noise")
             grant = decode(entry.body)
             answer = rule(Case(grant, presented, ask, now, policy, self.secrets))
             if answer.store is None or self._swap(entry, answer.store, _copies(answer)):
-                self._emit(answer.events, answer.store or grant)
+                self._emit(events_of(answer, presented), answer.store or grant)
                 return answer
             _pause(attempt)
         raise _contended()
@@ -487,6 +489,11 @@ class TokenRegistry:
             if now_there is not None and now_there.body == body:
                 return True
             raise
+
+    def tell_refused(self, reason: str, presented: Presented) -> None:
+        """Emit the refusal of a code or token that no rule judged, because its grant is not there."""
+        event = refused(reason, presented)
+        self.events.emit(event.name, {"grant": presented.grant_id.hex(), **dict(event.fields)})
 
     def _emit(self, events: tuple[Event, ...], grant: Grant) -> None:
         for event in events:

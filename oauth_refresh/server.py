@@ -15,6 +15,7 @@ from .attempts import Attempts
 from .backends import open_backend
 from .cases import Policy
 from .clients import Client, Clients, configured_client
+from .event_log import EventLog
 from .events import Events, log
 from .housekeeping import Housekeeping
 from .login import Browser, LoginCookies
@@ -59,7 +60,9 @@ class Server:
     ) -> None:
         self.settings = settings
         self.clock = clock
-        self.events = Events()
+        self.events = Events(sender=self)
+        if settings.event_log is not None:
+            self.events.listen(EventLog(settings.event_log, clock))
         self.backend = open_backend(settings.registry, base_dir=base_dir)
         if hasattr(self.backend, "import_old"):
             self.backend.import_old = self._import_old

@@ -343,6 +343,14 @@ class Settings:
         dot (`com.example.app:/callback`) are accepted anyway.""",
     )
 
+    event_log: str | None = setting(
+        None,
+        optional(values.PATH),
+        """A file to which every event is appended as one line of JSON, by all workers of a host. It is made
+        with mode 0600 and may be renamed at any time: the next event makes a new one. `/dev/stdout` is a
+        file, too. `oauth-refresh explain` reads it.""",
+    )
+
     refresh_app: str | None = setting(
         None,
         optional(values.APPLICATION),

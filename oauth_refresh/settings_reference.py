@@ -25,6 +25,7 @@ _GROUPS: Mapping[str, str] = {
     "protect": "Protection and scopes",
     "login_url": "Users",
     "registration": "Clients",
+    "event_log": "Observability",
     "refresh_app": "Legacy deployments",
 }
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
-from oauth_refresh.events import WARNINGS, Events
+from oauth_refresh.events import CATALOGUE, ERRORS, WARNINGS, Events
 
 
 @pytest.mark.requirement("OPS-05")
@@ -67,3 +69,29 @@ def test_a_listener_that_fails_costs_nobody_an_answer(caplog: pytest.LogCaptureF
     events.emit("token_rotated", {})
     assert heard == ["token_rotated"]
     assert caplog.messages == ["a listener failed at the event token_rotated"]
+
+
+def test_what_strangers_can_cause_is_told_sparingly_and_counted() -> None:
+    now, heard = [100.0], list[Mapping[str, object]]()
+    events = Events(clock=lambda: now[0])
+    events.listen(lambda name, fields: heard.append(fields))
+    for moment, key in ((100, "a"), (101, "a"), (102, "b"), (159.9, "a"), (160, "a"), (161, "a")):
+        now[0] = moment
+        events.emit_sparingly("access_refused", {"at": moment}, key, 60)
+    assert heard == [{"at": 100, "count": 1}, {"at": 102, "count": 1}, {"at": 160, "count": 3}]
+
+
+def test_strangers_cannot_fill_the_memory_with_what_was_kept_back() -> None:
+    events = Events(clock=lambda: 0.0)
+    for number in range(5000):
+        events.emit_sparingly("access_refused", {}, str(number), 60)
+    assert len(events._kept_back) <= 1024
+
+
+def test_every_event_of_the_package_is_in_the_catalogue() -> None:
+    package = Path(__file__).parent.parent / "oauth_refresh"
+    named = re.compile(r"""(?:Event|emit|emit_sparingly)\(\s*"([a-z_]+)\"""")
+    found = {name for path in package.rglob("*.py") for name in named.findall(path.read_text())}
+    assert "token_rotated" in found
+    assert found <= set(CATALOGUE)
+    assert set(CATALOGUE) >= (WARNINGS | ERRORS)

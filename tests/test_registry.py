@@ -164,6 +164,10 @@ def test_a_reuse_ends_the_grant_and_says_so_after_it_was_stored(
         "generation": 3,
         "behind": 2,
         "policy": "revoke",
+        "outcome": "reused",
+        "reason": "reused",
+        "presented": "refresh token",
+        "presented_generation": 1,
     }
 
 

@@ -57,6 +57,7 @@ DEFAULTS: dict[str, Any] = {
     "registration": "open",
     "clients": {},
     "private_schemes": ("cursor", "vscode", "vscode-insiders"),
+    "event_log": None,
     "refresh_app": None,
 }
 

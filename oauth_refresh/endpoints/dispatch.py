@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -23,8 +22,6 @@ from .well_known import is_well_known, well_known
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
-
-log = logging.getLogger("oauth_refresh")
 
 
 class Endpoint(NamedTuple):
@@ -96,13 +93,18 @@ class Endpoints:
                 return json_response({"error": "server_error", "error_description": NOT_CONFIGURED}, 500)
             return endpoint.answer(self._server, request, addresses)
         except OAuthError as error:
-            log.info("%s %r: %s (%s)", method, environ["PATH_INFO"], error.code, error)
+            self._tell(method, environ["PATH_INFO"], error)
             return self._page(error.description, error.status) if as_page else error_response(error)
         except RegistryError as error:
-            log.error("the registry cannot answer: %s", error)
+            self._server.events.emit_sparingly("registry_unavailable", {"reason": str(error)}, "", 10)
             return self._unavailable(error, as_page)
         except Exception:
             return self._broken(fault(method, environ["PATH_INFO"]), as_page)
+
+    def _tell(self, method: str, path: str, error: OAuthError) -> None:
+        if not error.told:
+            fields = {"method": method, "path": path, "error": error.code, "reason": str(error)}
+            self._server.events.emit("request_refused", fields)
 
     def _options(self, endpoint: Endpoint, environ: WSGIEnvironment) -> Response:
         if endpoint.page or not cors.is_preflight(environ):

@@ -97,6 +97,7 @@ def _named_by(server: Server, refresh_token: Presented) -> Client | None:
     """
     owner = server.registry.owner(refresh_token)
     if owner is None:
+        server.registry.tell_refused("noise", refresh_token)
         raise error_of(Refuse("noise"), refresh_token)
     if not owner:
         return None

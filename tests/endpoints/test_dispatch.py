@@ -220,7 +220,7 @@ def test_a_registry_that_is_down_is_503_for_every_endpoint(
     assert page.headers["Content-Type"].startswith("text/html")
     fetched = server.get(f"/oauth/authorize?{server.authorize_query(client)}", {"Accept": "application/json"})
     assert (fetched.status, fetched.json, fetched.headers["Retry-After"]) == (503, told, "9")
-    assert set(caplog.messages) == {"the registry cannot answer: no route to host: start the database"}
+    assert caplog.messages == ["registry_unavailable reason='no route to host: start the database' count=1"]
     backend.trouble = None
     assert server.refresh(client, tokens["refresh_token"]).status == 200
 
@@ -286,7 +286,18 @@ def test_a_refusal_is_one_line_with_the_reason(server: InProcess, caplog: pytest
     caplog.clear()
     server.redeem(client, code, code_verifier=None)
     grant = next(server.registry.list()).id.hex()
-    assert caplog.messages == [f"POST '/oauth/token': invalid_request (grant {grant}: verifier_missing)"]
+    (line,) = caplog.messages
+    assert line == (
+        f"token_refused grant='{grant}' client='{client.client_id}' subject='alice' generation=0 "
+        "outcome='refused' reason='verifier_missing' presented='code'"
+    )
+    caplog.clear()
+    server.post("/oauth/token", {"grant_type": "refresh_token", "client_id": "gone", "refresh_token": "x"})
+    (line,) = caplog.messages
+    assert line == (
+        "request_refused method='POST' path='/oauth/token' error='invalid_client' "
+        "reason=\"client 'gone' is unknown\""
+    )
 
 
 @pytest.mark.requirement("WSGI-15")

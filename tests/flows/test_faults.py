@@ -186,7 +186,7 @@ def test_a_full_disk_is_503_and_leaves_no_half_written_state(serve: Serve) -> No
             with pytest.raises(AssertionError, match="stuck at a page with status 503"):
                 client.sign_in(user)
             assert_the_rest_is_untouched(client)
-    told = [line for line in server.log().splitlines() if line.startswith("the registry cannot answer: ")]
+    told = [line for line in server.log().splitlines() if line.startswith("registry_unavailable ")]
     assert told
     assert all(f"registry {server.registry}: " in line for line in told)
     assert all("limits of file size" in line or "make room" in line for line in told), told
