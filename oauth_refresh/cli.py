@@ -1,19 +1,33 @@
-"""The command `oauth-refresh`. Each command stands in a file of `commands` and imports late what it needs."""
+"""The command `oauth-refresh`. Each command stands in a file of `commands` and imports what it needs late."""
 
 from __future__ import annotations
 
 import click
 
 from . import __version__
+from .commands.client import client
 from .commands.demo import demo
+from .commands.grant import grant
 from .commands.purge import purge
+from .commands.settings import settings
+from .commands.token import token
+from .commands.user import user
 
 
 @click.group(name="oauth-refresh")
 @click.version_option(__version__, prog_name="oauth-refresh", message="%(prog)s %(version)s")
 def main() -> None:
-    """An OAuth 2.1 server in front of a WSGI application that exists already."""
+    """An OAuth 2.1 server in front of a WSGI application that exists already.
+
+    \b
+    To see it run:              oauth-refresh demo
+    Who has access now?         oauth-refresh grant list
+    A laptop is lost:           oauth-refresh grant revoke --subject alice
+
+    Commands take the settings of the server from the same environment and files; --registry and --config name
+    others. `oauth-refresh COMMAND --help` has examples.
+    """
 
 
-for command in (demo, purge):
+for command in (client, demo, grant, purge, settings, token, user):
     main.add_command(command)

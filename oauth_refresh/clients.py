@@ -7,7 +7,7 @@ import binascii
 import hmac
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from typing import NamedTuple, Protocol
 from urllib.parse import unquote_plus
@@ -24,6 +24,8 @@ CLIENT_ID_PREFIX = "oc_"
 CLIENT_SECRET_PREFIX = "ocs_"
 UNUSED_TTL = 86400.0
 """Seconds after which a registration that no user ever completed may be forgotten."""
+
+TRIES = 8
 
 _NO_SECRET = bytes(32)
 _UNKNOWN_OR_WRONG = "unknown client, or wrong client authentication"
@@ -186,6 +188,24 @@ class Clients:
             kept = msgspec.structs.replace(_decode(entry.body), used=True)
             # Losing this swap means that another request has done the same.
             self._backend.swap(_key(client.client_id), entry, _encode(kept), None)
+
+    def list(self) -> Iterator[Client]:
+        """All clients, those of the configuration first."""
+        yield from self._configured.values()
+        for key in self._backend.keys(b"c"):
+            entry = self._backend.get(key)
+            if entry is not None:
+                yield _decode(entry.body)
+
+    def delete(self, client_id: str) -> bool:
+        """Forget a client of the registry: whether there was one. Its grants are another matter."""
+        for _ in range(TRIES):
+            entry = self._backend.get(_key(client_id))
+            if entry is None:
+                return False
+            if self._backend.swap(_key(client_id), entry, None, None, (), "required"):
+                return True
+        raise RegistryError("a client kept changing through every try: try again", retry_after=1)
 
     def authenticate(self, credentials: Credentials) -> Client:
         """The client that these credentials prove, or that a public client's request names.

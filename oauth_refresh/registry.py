@@ -420,7 +420,7 @@ class TokenRegistry:
         """
         raw = _grant_id(token_or_grant_id)
         if raw is not None:
-            return self._revoke_grant(raw, "revoked")
+            return self.revoke_grant(raw, "revoked")
         presented = self.read(token_or_grant_id) if isinstance(token_or_grant_id, str) else None
         return presented is not None and self.revoke_presented(presented, None) is None
 
@@ -448,13 +448,14 @@ class TokenRegistry:
 
     def revoke_subject(self, subject: str, why: str = "subject_revoked") -> int:
         """End all grants of a user; how many were ended."""
-        return sum(self._revoke_grant(grant.id, why) for grant in self.list(subject=subject))
+        return sum(self.revoke_grant(grant.id, why) for grant in self.list(subject=subject))
 
     def revoke_client(self, client_id: str, why: str = "client_revoked") -> int:
         """End all grants of a client; how many were ended."""
-        return sum(self._revoke_grant(grant.id, why) for grant in self.list(client_id=client_id))
+        return sum(self.revoke_grant(grant.id, why) for grant in self.list(client_id=client_id))
 
-    def _revoke_grant(self, grant_id: bytes, why: str) -> bool:
+    def revoke_grant(self, grant_id: bytes, why: str) -> bool:
+        """End this grant and say why; False if it is not there, or has ended already."""
         for _ in range(REVOKE_TRIES):
             entry = self.backend.get(b"g" + grant_id)
             if entry is None:

@@ -436,6 +436,20 @@ def load_settings(
     return settings
 
 
+def look_up(name: str, *, config_file: str | None = None) -> Any:
+    """What file and environment say of one setting, whatever is wrong with the others.
+
+    For commands that make what the settings ask for. Raises ConfigurationError if the value is refused.
+    """
+    keywords = {} if config_file is None else {"config_file": config_file}
+    names = [about.name for about in declarations()]
+    layers = lay_all(names, defaults={}, environ=os.environ, config={}, keywords=keywords)
+    chosen, problems = _read({key: given for key, given in layers.given.items() if key == name})
+    if problems:
+        raise ConfigurationError(problems)
+    return chosen.get(name, next(about.default for about in declarations() if about.name == name))
+
+
 def _read(given: Mapping[str, Given]) -> tuple[dict[str, Any], list[str]]:
     """The values of the settings that were given one, and the problems of those whose value is refused."""
     chosen: dict[str, Any] = {}

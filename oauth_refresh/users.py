@@ -48,6 +48,10 @@ class UsersFile:
         """Whether this user is in the file now: a login made before the user was removed is worth nothing."""
         return subject in self._users().hashes
 
+    def names(self) -> list[str]:
+        """The users in the file now, in its order."""
+        return list(self._users().hashes)
+
     def _users(self) -> _Users:
         seen, users = self._state
         stamp = _stamp_of(self._path)

@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable
 from functools import cached_property, wraps
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import click
 
@@ -51,6 +51,16 @@ class Deployment:
         keywords = {} if self._registry is None else {"registry": self._registry}
         return load_settings(keywords=keywords, config_file=self._config)
 
+    @property
+    def users_file(self) -> str | None:
+        """The users file, which need not be there yet: its first user is about to make it."""
+        if self._server is not None:
+            return self._server.settings.users_file
+        from ..settings import look_up
+
+        found: str | None = look_up("users_file", config_file=self._config)
+        return found
+
     @cached_property
     def server(self) -> Server:
         from ..server import Server
@@ -59,6 +69,13 @@ class Deployment:
 
     @property
     def registry(self) -> TokenRegistry:
+        """The grants of a registry that is there already. One that a mistyped path would make is refused."""
+        beside = self.server.backend.beside
+        if beside is not None and not os.path.exists(beside):
+            raise click.ClickException(
+                f"there is no registry at {beside}: run this in the server's folder and with its settings, "
+                "or name the registry with --registry"
+            )
         return self.server.registry
 
     @cached_property
@@ -89,7 +106,7 @@ def with_plain_errors(command: Callable[P, R]) -> Callable[P, R]:
     return run
 
 
-def on_deployment(command: Callable[Concatenate[Deployment, P], R]) -> Callable[..., R]:
+def on_deployment(command: Callable[..., R]) -> Callable[..., R]:
     """Give the command `--registry` and `--config`, and the deployment as its first argument."""
 
     @click.option("--registry", metavar="URL", help="Another registry than that of OAUTH_REGISTRY.")

@@ -1,0 +1,90 @@
+"""`oauth-refresh token`: tokens for scripts and services, made without a browser."""
+
+from __future__ import annotations
+
+import click
+
+from .deployment import Deployment, on_deployment
+from .showing import counted, json_option, read_duration, show_json
+
+
+@click.group()
+def token() -> None:
+    """Make tokens for scripts and services."""
+
+
+@token.command()
+@click.option("--subject", required=True, metavar="USER", help="The user for whom the token speaks.")
+@click.option("--scope", default="", metavar="SCOPES", help='What it is good for, such as "notes:read".')
+@click.option("--client", "client_id", metavar="ID", help="The client that will use it.")
+@click.option(
+    "--resource",
+    "resources",
+    multiple=True,
+    metavar="URL",
+    help="Only for this protected resource. May be given several times.",
+)
+@click.option(
+    "--ttl",
+    metavar="DURATION",
+    callback=read_duration,
+    help="How long the access token is good for, such as 90d.",
+)
+@click.option("--refresh", is_flag=True, help="Make a refresh token, too: for programs that can renew.")
+@click.option("--label", metavar="TEXT", help="What lists of grants will call it.")
+@json_option
+@on_deployment
+def create(
+    deployment: Deployment,
+    subject: str,
+    scope: str,
+    client_id: str | None,
+    resources: tuple[str, ...],
+    ttl: float | None,
+    refresh: bool,
+    label: str | None,
+    as_json: bool,
+) -> None:
+    """Make a token and print it. It is shown once: the registry keeps its hash alone.
+
+    The token alone goes to standard output, so that a script can take it. With --refresh both tokens are
+    printed, one per line; --json names them.
+
+    \b
+    Examples:
+      oauth-refresh token create --subject backup --scope notes:read --ttl 90d --label "nightly backup"
+      TOKEN=$(oauth-refresh token create --subject ci --ttl 1h)
+    """
+    registry = deployment.server.registry
+    scopes = _known(deployment, scope)
+    make = registry.create_with_refresh if refresh else registry.create
+    try:
+        issued = make(subject, scopes, client_id=client_id, resources=resources, ttl=ttl, label=label)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    told = {
+        "access_token": issued.access_token,
+        "token_type": "Bearer",
+        "expires_in": issued.expires_in,
+        "scope": " ".join(issued.scopes),
+        "grant": issued.grant_id,
+    }
+    if as_json:
+        show_json(told if issued.refresh_token is None else {**told, "refresh_token": issued.refresh_token})
+        return
+    click.echo(issued.access_token)
+    if issued.refresh_token is not None:
+        click.echo(issued.refresh_token)
+    lasts = counted(issued.expires_in, "second")
+    click.echo(f"grant {issued.grant_id}: the access token is good for {lasts}", err=True)
+
+
+def _known(deployment: Deployment, scope: str) -> tuple[str, ...]:
+    from ..scopes import parse_scope
+
+    scopes, known = parse_scope(scope), deployment.settings.known_scopes
+    for name in scopes:
+        if name not in known:
+            allowed = ", ".join(known) or "none: set OAUTH_SCOPES"
+            raise click.ClickException(f"there is no scope {name!r}; known are {allowed}")
+    return scopes
