@@ -15,10 +15,12 @@ from ..middleware import OAuthMiddleware
 from ..setting_addresses import is_loopback_host
 from ..users import check_from_mapping
 from .folder import private_folder
-from .notes import create_notes
+from .notes import Notebook, create_notes
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+    from ..settings import Settings
 
 # wonderland and builder: published passwords, which is why the demo answers this machine only.
 USERS = {
@@ -46,13 +48,17 @@ class Demo:
         environ = os.environ if environ is None else environ
         folder = private_folder()
         keywords: dict[str, Any] = {} if registry is None else {"registry": registry}
+        notebook = Notebook(folder / "notes.db")
+        notes = create_notes(notebook)
         self._answer = OAuthMiddleware(
-            create_notes(folder / "notes.db"),
+            notes,
             defaults=_defaults(f"sqlite://{quote(str(folder / 'oauth.db'))}", environ),
             environ=environ,
             **keywords,
         )
         self.settings = self._answer.settings
+        # Only the settings tell which hosts and origins the MCP server is to answer.
+        self._answer.app = _with_tools(notes, notebook, self.settings)
         self.published_users = self.settings.password_check is check_password
         if self.published_users and self.settings.issuer and not _is_local_url(self.settings.issuer):
             raise ConfigurationError(
@@ -87,13 +93,45 @@ def _is_local_url(url: str) -> bool:
     return is_loopback_host(urlsplit(url).hostname or "")
 
 
+def _with_tools(notes: WSGIApplication, notebook: Notebook, settings: Settings) -> WSGIApplication:
+    """The notes application, and beside it at `/mcp` the same notes as tools."""
+    try:
+        from .tools import create_tools
+    except ModuleNotFoundError as error:
+        if error.name not in ("mcp", "a2wsgi"):
+            raise
+        tools: WSGIApplication = _no_tools
+    else:
+        tools = create_tools(notebook, settings)
+
+    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        application = tools if environ.get("PATH_INFO", "").rstrip("/") == "/mcp" else notes
+        return application(environ, start_response)
+
+    return answer
+
+
+def _no_tools(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    start_response("501 Not Implemented", [("Content-Type", "application/json")])
+    return [b'{"error": "the MCP server is not installed: pip install \'oauth-refresh[demo]\'"}\n']
+
+
 def _defaults(registry: str, environ: Mapping[str, str]) -> dict[str, object]:
     values: dict[str, object] = {
         "registry": registry,
         "service_name": "Notes",
-        "protect": {"/api": "", "GET /api/notes": "notes:read", "POST /api/notes": "notes:write"},
-        "scopes": {"notes:read": "Read your notes", "notes:write": "Add notes in your name"},
-        "default_scopes": ("notes:read",),
+        "protect": {
+            "/api": "",
+            "GET /api/notes": "notes:read",
+            "POST /api/notes": "notes:write",
+            "/mcp": "mcp:tools",
+        },
+        "scopes": {
+            "notes:read": "Read your notes",
+            "notes:write": "Add notes in your name",
+            "mcp:tools": "Read and add notes with an assistant's tools",
+        },
+        "default_scopes": ("notes:read", "mcp:tools"),
         "registration": "open",
         "root_aliases": True,
         # A person who pastes the steps by hand needs longer than a client does.

@@ -61,12 +61,11 @@ class Notebook:
             yield database
 
 
-def create_notes(path: Path) -> Flask:
-    """The notes application, keeping its notes in the SQLite file `path`."""
+def create_notes(notebook: Notebook) -> Flask:
+    """The notes application over HTTP, keeping its notes in `notebook`."""
     app = Flask(__name__, static_folder=None)
     # The middleware's own pages lend the demo their style sheet.
     app.jinja_loader = ChoiceLoader([PackageLoader("oauth_refresh.demo"), PackageLoader("oauth_refresh")])
-    notebook = Notebook(path)
 
     @app.get("/")
     def index() -> str:

@@ -19,7 +19,7 @@ def signed_in(subject: str) -> dict[str, object]:
 
 @pytest.fixture
 def client(tmp_path: Path) -> FlaskClient:
-    return create_notes(tmp_path / "notes.db").test_client()
+    return create_notes(Notebook(tmp_path / "notes.db")).test_client()
 
 
 def add(client: FlaskClient, subject: str, text: str) -> TestResponse:
