@@ -34,7 +34,9 @@ _UNKNOWN_OR_WRONG = "unknown client, or wrong client authentication"
 class Client(msgspec.Struct, array_like=True, frozen=True):
     """One registered client. `secret_hash` is empty for a public one; lifetimes are seconds or None.
 
-    `scopes` None means "no restriction of its own". New fields are only ever added at the end.
+    `scopes` None means "no restriction of its own". `introspect` says whose access tokens it may look at
+    beside its own: True for everybody's, or those for these protected paths. New fields are only ever added
+    at the end.
     """
 
     client_id: str
@@ -51,6 +53,7 @@ class Client(msgspec.Struct, array_like=True, frozen=True):
     used: bool = False
     configured: bool = False
     trusted: bool = False
+    introspect: bool | tuple[str, ...] = False
 
     @property
     def public(self) -> bool:
@@ -133,7 +136,7 @@ def _basic_pairs(encoded: str) -> tuple[tuple[str, str], ...]:
 
 
 def _unreadable() -> InvalidClient:
-    return _invalid_client("the Authorization header is not HTTP Basic of client id and secret")
+    return invalid_client("the Authorization header is not HTTP Basic of client id and secret")
 
 
 class Clients:
@@ -214,14 +217,14 @@ class Clients:
         `TooManyRequests` instead once too many wrong secrets were tried. The right one always passes.
         """
         if credentials.client_id is None:
-            raise _invalid_client("client authentication is missing")
+            raise invalid_client("client authentication is missing")
         if not credentials.pairs:
             client = self.get(credentials.client_id)
             if client is None or not client.public:
                 # Not counted, for nothing was guessed: a client whose registration is gone must hear so
                 # however often it asks, and then registers again.
                 why = "is unknown" if client is None else "has a secret and sent none"
-                raise _invalid_client(_UNKNOWN_OR_WRONG, f"client {credentials.client_id!r} {why}")
+                raise invalid_client(_UNKNOWN_OR_WRONG, f"client {credentials.client_id!r} {why}")
             return client
         for client_id, secret in credentials.pairs:
             client = self.get(client_id)
@@ -238,7 +241,7 @@ class Clients:
         wait = self._failures.wait("client", bucket)
         if wait:
             return TooManyRequests("too many failed authentications of this client", retry_after=wait)
-        return _invalid_client(_UNKNOWN_OR_WRONG, f"client {credentials.client_id!r}: no such id and secret")
+        return invalid_client(_UNKNOWN_OR_WRONG, f"client {credentials.client_id!r}: no such id and secret")
 
 
 def configured_client(client_id: str, members: Mapping[str, object]) -> Client:
@@ -261,6 +264,7 @@ def configured_client(client_id: str, members: Mapping[str, object]) -> Client:
         used=True,
         configured=True,
         trusted=bool(members.get("trusted")),
+        introspect=_introspect(members.get("introspect")),
     )
 
 
@@ -268,6 +272,10 @@ def _texts(value: object) -> tuple[str, ...]:
     if isinstance(value, str):
         return (value,)
     return tuple(str(item) for item in value) if isinstance(value, Sequence) else ()
+
+
+def _introspect(value: object) -> bool | tuple[str, ...]:
+    return value if isinstance(value, bool) else _texts(value)
 
 
 def _seconds(value: object) -> float | None:
@@ -279,7 +287,8 @@ def hash_secret(secret: str) -> bytes:
     return sha256(secret.encode()).digest()
 
 
-def _invalid_client(description: str, detail: str = "") -> InvalidClient:
+def invalid_client(description: str, detail: str = "") -> InvalidClient:
+    """The refusal of a client, with the challenge that every 401 needs (RFC 9110 section 15.5.2)."""
     return InvalidClient(description, detail=detail, headers=(("WWW-Authenticate", 'Basic realm="oauth"'),))
 
 

@@ -25,11 +25,13 @@ def authorization_server(
         "authorization_endpoint": f"{endpoints}/authorize",
         "token_endpoint": f"{endpoints}/token",
         "revocation_endpoint": f"{endpoints}/revoke",
+        "introspection_endpoint": f"{endpoints}/introspect",
         "response_types_supported": ["code"],
         "response_modes_supported": ["query"],
         "grant_types_supported": list(GRANT_TYPES),
         "token_endpoint_auth_methods_supported": list(AUTH_METHODS),
         "revocation_endpoint_auth_methods_supported": list(AUTH_METHODS),
+        "introspection_endpoint_auth_methods_supported": [m for m in AUTH_METHODS if m != "none"],
         "code_challenge_methods_supported": ["S256"],
         "authorization_response_iss_parameter_supported": True,
         # Some clients ask for a refresh token only where they see this scope; it is never needed here.

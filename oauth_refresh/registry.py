@@ -333,6 +333,20 @@ class TokenRegistry:
         self._judged.pop(token_hash, None)
         return self._judge(access_token)
 
+    def introspect(self, access_token: str, may_see: Callable[[Identity], bool]) -> Identity | Refuse:
+        """The same for a resource server that asks about a token which somebody brought it.
+
+        That counts as a use of the token, unless `may_see` refuses this caller.
+        """
+        presented = self.read(access_token)
+        if presented is None or presented.kind != ACCESS:
+            return _NOISE
+        grant = self.get(presented.grant_id)
+        access = grants.check_access(grant or grants.DUMMY, presented.hash, self.clock())
+        if grant is None or isinstance(access, Refuse):
+            return Refuse("unknown")
+        return self.check(access_token) if may_see(_identity(grant, access)) else Refuse("not_yours")
+
     def _judge(self, access_token: str) -> Identity | Refuse:
         presented = self.read(access_token)
         if presented is None or presented.kind != ACCESS:

@@ -18,6 +18,7 @@ from .clients import Client, Clients, configured_client
 from .event_log import EventLog
 from .events import Events, log
 from .housekeeping import Housekeeping
+from .identity import CLIENT_SUBJECT
 from .login import Browser, LoginCookies
 from .pages import Pages
 from .paths import PUBLIC, Protection
@@ -202,6 +203,16 @@ class Server:
 
         Raises TypeError if the user loader answers something that is no name.
         """
+        user = self._user(environ, browser)
+        if user is not None and user.subject.startswith(CLIENT_SUBJECT):
+            # Resource servers that ask about a token are told a client by such a name (RFC 9700 4.15).
+            log.warning(
+                "a user whose name begins with %r is not believed: so begin those of clients", CLIENT_SUBJECT
+            )
+            return None
+        return user
+
+    def _user(self, environ: Mapping[str, Any], browser: Browser) -> User | None:
         if self.settings.user_loader is not None:
             subject = _subject(self.settings.user_loader(self._vouched(environ)), "OAUTH_USER_LOADER")
             if subject is not None:

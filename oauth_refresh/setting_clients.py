@@ -15,6 +15,7 @@ AUTH_METHODS = ("none", "client_secret_basic", "client_secret_post")
 
 _CLIENT_ID = re.compile(r"[\x21-\x7e]{1,255}")
 _CLIENT_SECRET = re.compile(r"[\x20-\x7e]{1,512}")  # RFC 6749 appendix A.2
+_PROTECTED_PATH = re.compile(r"/[^\s?#]*")
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 
 
@@ -42,6 +43,19 @@ def _read_method(value: object) -> str:
     return value
 
 
+def _read_introspect(value: object) -> bool | tuple[str, ...]:
+    """Whose tokens a client may look at: everybody's, nobody's, or those for some protected paths."""
+    if not isinstance(value, (list, tuple)) and "/" not in str(value):
+        return BOOLEAN.read(value)
+    return list_of(_read_protected_path, "").read(value)
+
+
+def _read_protected_path(text: str) -> str:
+    if not _PROTECTED_PATH.fullmatch(text):
+        raise Refused(f"{shown(text)} is no protected path such as /api")
+    return text.rstrip("/") or "/"
+
+
 _MEMBERS: Mapping[str, Callable[[object], object]] = {
     "client_secret": _read_secret,
     "client_secret_hash": _read_secret_hash,
@@ -53,6 +67,7 @@ _MEMBERS: Mapping[str, Callable[[object], object]] = {
     "refresh_token_ttl": read_lifetime,
     "token_endpoint_auth_method": _read_method,
     "trusted": BOOLEAN.read,
+    "introspect": _read_introspect,
 }
 
 
@@ -136,6 +151,8 @@ def _contradictions(client: Mapping[str, object]) -> list[str]:
         reasons.append("has both client_secret and client_secret_hash")
     if method == "none" and secrets:
         reasons.append(f"has a {secrets[0]}, but token_endpoint_auth_method none")
+    if client.get("introspect") and not secrets:
+        reasons.append("has no client_secret, which introspect needs")
     if method not in (None, "none") and not secrets:
         reasons.append(f"has no client_secret, but token_endpoint_auth_method {method}")
     grant_types = client.get("grant_types", GRANT_TYPES)

@@ -333,7 +333,9 @@ class Settings:
         as `client_secret`, or its SHA-256 in hex as `client_secret_hash` (for a random secret only); without
         one the client is public. `grant_types` are `authorization_code` and `refresh_token` if not given.
         A client that is `trusted` skips the consent page, if it has a secret or an `https` redirect URI: any
-        program can claim to be another one.""",
+        program can claim to be another one. A client with a secret can ask about its own access tokens at the
+        introspection endpoint; `introspect` lets a resource server ask about those for some protected paths
+        (`["/api"]`), or about everybody's (`true`).""",
         secret=True,
     )
     private_schemes: tuple[str, ...] = setting(

@@ -6,6 +6,7 @@ import base64
 from hashlib import sha256
 from typing import Any
 
+import msgspec
 import pytest
 
 from oauth_refresh.attempts import Attempts
@@ -364,9 +365,10 @@ def test_a_record_is_a_format_and_a_list_to_which_fields_can_be_added(
     (key,) = backend.keys(b"c")
     kept = backend.get(key)
     assert kept is not None
-    assert kept.body[:2] == b"\x01\x9e"
-    newer = b"\x01\x9f" + kept.body[2:] + b"\xc0"
-    backend.swap(key, kept, newer)
+    assert kept.body[:1] == b"\x01"
+    fields = msgspec.msgpack.decode(kept.body[1:])
+    assert len(fields) == len(Client.__struct_fields__)
+    backend.swap(key, kept, b"\x01" + msgspec.msgpack.encode([*fields, None]))
     assert clients.get(client.client_id) == client
 
 

@@ -37,6 +37,8 @@ def test_the_document_of_the_authorization_server() -> None:
         "token_endpoint": "https://as.example/oauth/token",
         "revocation_endpoint": "https://as.example/oauth/revoke",
         "registration_endpoint": "https://as.example/oauth/register",
+        "introspection_endpoint": "https://as.example/oauth/introspect",
+        "introspection_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
         "response_types_supported": ["code"],
         "response_modes_supported": ["query"],
         "grant_types_supported": ["authorization_code", "refresh_token"],

@@ -41,6 +41,7 @@ def test_every_member_is_read_as_what_it_is() -> None:
         refresh_token_ttl=60,
         token_endpoint_auth_method="client_secret_post",
         trusted="yes",
+        introspect="/api/, /mcp",
     ) == {
         "client_secret": SECRET,
         "redirect_uris": (URI, "http://127.0.0.1/cb"),
@@ -51,7 +52,15 @@ def test_every_member_is_read_as_what_it_is() -> None:
         "refresh_token_ttl": 60.0,
         "token_endpoint_auth_method": "client_secret_post",
         "trusted": True,
+        "introspect": ("/api", "/mcp"),
     }
+
+
+@pytest.mark.parametrize(
+    ("value", "read"), [(True, True), ("yes", True), (False, False), (["/api"], ("/api",)), ("/", ("/",))]
+)
+def test_introspect_is_all_or_nothing_or_some_paths(value: object, read: object) -> None:
+    assert client(client_secret=SECRET, grant_types=[], introspect=value)["introspect"] == read
 
 
 def test_the_environment_says_it_in_json() -> None:
@@ -73,6 +82,16 @@ def test_a_client_without_grant_types_needs_no_redirect_uri() -> None:
         pytest.param("x", "is no table", id="text"),
         pytest.param(
             {"redirect_uri": URI}, "'redirect_uri' is no member, did you mean redirect_uris?", id="misspelt"
+        ),
+        pytest.param(
+            {"redirect_uris": [URI], "introspect": True},
+            "has no client_secret, which introspect needs",
+            id="introspect-public",
+        ),
+        pytest.param(
+            {"redirect_uris": [URI], "introspect": ["api"]},
+            "introspect 'api' is no protected path such as /api",
+            id="introspect-no-path",
         ),
         pytest.param({"colour": "red"}, "'colour' is no member", id="unknown"),
         pytest.param(

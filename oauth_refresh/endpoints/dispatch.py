@@ -13,6 +13,7 @@ from ..errors import OAuthError, RegistryError
 from ..responses import error_response, json_response, prefers_json
 from ..server import Server
 from .authorize import authorize
+from .introspect import introspect
 from .login import login, logout
 from .register import register
 from .returns import fault
@@ -25,12 +26,13 @@ if TYPE_CHECKING:
 
 
 class Endpoint(NamedTuple):
-    """One endpoint. A `page` is read by people: it has no CORS headers, and its errors are HTML, but to
-    programs that prefer JSON."""
+    """One endpoint. A `page` is read by people: its errors are HTML, but to programs that prefer JSON. What
+    is not `shared` has no CORS headers: no script of another origin has any business there."""
 
     answer: Callable[[Server, Request, Addresses], Response]
     methods: tuple[str, ...]
     page: bool = False
+    shared: bool = True
 
 
 class Endpoints:
@@ -41,12 +43,13 @@ class Endpoints:
         prefix = server.settings.prefix
         pages = {"/authorize": authorize, "/login": login}
         found = {
-            prefix + path: Endpoint(answer, ("GET", "HEAD", "POST"), page=True)
+            prefix + path: Endpoint(answer, ("GET", "HEAD", "POST"), page=True, shared=False)
             for path, answer in pages.items()
         }
-        found[prefix + "/logout"] = Endpoint(logout, ("POST",), page=True)
+        found[prefix + "/logout"] = Endpoint(logout, ("POST",), page=True, shared=False)
         found[prefix + "/token"] = Endpoint(token, ("POST",))
         found[prefix + "/revoke"] = Endpoint(revoke, ("POST",))
+        found[prefix + "/introspect"] = Endpoint(introspect, ("POST",), shared=False)
         if server.settings.registration == "open":
             found[prefix + "/register"] = Endpoint(register, ("POST",))
         if server.settings.root_aliases:
@@ -70,7 +73,7 @@ class Endpoints:
         if endpoint is None and is_well_known(path):
             endpoint = self._well_known
         response = self._answer(endpoint, environ)
-        if endpoint is None or not endpoint.page:
+        if endpoint is None or endpoint.shared:
             for name, value in cors.actual(environ, self._server.settings.cors_origins):
                 response.headers.add(name, value)
         self._server.housekeeping.looked_after()
@@ -107,7 +110,7 @@ class Endpoints:
             self._server.events.emit("request_refused", fields)
 
     def _options(self, endpoint: Endpoint, environ: WSGIEnvironment) -> Response:
-        if endpoint.page or not cors.is_preflight(environ):
+        if not endpoint.shared or not cors.is_preflight(environ):
             return _empty([("Allow", ", ".join((*endpoint.methods, "OPTIONS")))])
         return self._preflight(environ, endpoint.methods)
 

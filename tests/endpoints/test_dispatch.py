@@ -71,7 +71,7 @@ def test_options_name_the_methods(server: InProcess) -> None:
 
 @pytest.mark.requirement("HTTP-15")
 def test_what_is_not_there_is_a_json_404(server: InProcess) -> None:
-    for path in ("/oauth/", "/oauth/introspect", "/oauth/token/", "/oauth/TOKEN", "/oauth/token%00"):
+    for path in ("/oauth/", "/oauth/device", "/oauth/token/", "/oauth/TOKEN", "/oauth/token%00"):
         answer = server.get(path)
         told = {"error": "not_found", "error_description": "no such endpoint"}
         assert (answer.status, answer.json) == (404, told)
