@@ -7,6 +7,7 @@ import click
 from . import __version__
 from .commands.client import client
 from .commands.demo import demo
+from .commands.explain import explain
 from .commands.grant import grant
 from .commands.purge import purge
 from .commands.settings import settings
@@ -23,11 +24,12 @@ def main() -> None:
     To see it run:              oauth-refresh demo
     Who has access now?         oauth-refresh grant list
     A laptop is lost:           oauth-refresh grant revoke --subject alice
+    "Why was I logged out?":    oauth-refresh explain
 
     Commands take the settings of the server from the same environment and files; --registry and --config name
     others. `oauth-refresh COMMAND --help` has examples.
     """
 
 
-for command in (client, demo, grant, purge, settings, token, user):
+for command in (client, demo, explain, grant, purge, settings, token, user):
     main.add_command(command)

@@ -86,13 +86,15 @@ def rfc3339(moment: float) -> str:
     return text.replace("+00:00", "Z")
 
 
-def read_events(path: str) -> Iterator[dict[str, object]]:
-    """The events in this file, the oldest first. Lines that are none (torn by a full disk) are left out.
+def read_events(path: str, containing: str = "") -> Iterator[dict[str, object]]:
+    """The events in this file whose lines contain this text, the oldest first. OSError if it cannot be read.
 
-    OSError if it cannot be read.
+    Lines that are no events (torn by a full disk) are left out.
     """
     with open(path, encoding="utf-8", errors="replace") as file:
         for line in file:
+            if containing not in line:
+                continue
             try:
                 told = json.loads(line)
             except ValueError:

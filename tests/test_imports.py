@@ -22,6 +22,8 @@ RULES = {
     "resources",
     "paths",
     "metadata",
+    "stories",
+    "story_words",
 }
 WEB = ("flask", "werkzeug", "jinja2")
 

@@ -1,0 +1,159 @@
+"""`oauth-refresh explain`: why was I logged out?"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .deployment import Deployment, on_deployment
+from .grant import members
+from .showing import iso, json_option, plain, show_json
+
+if TYPE_CHECKING:
+    from ..records import Grant
+    from ..stories import Happening, Told, Verdict
+    from ..tokens import Presented
+
+
+@click.command()
+@click.argument("what", required=False, metavar="[TOKEN_OR_GRANT]")
+@click.option(
+    "--client", "client_id", metavar="ID", help="As if this client presented it; by default its own."
+)
+@click.option(
+    "--events", multiple=True, metavar="FILE", help="An event log, instead of that of OAUTH_EVENT_LOG."
+)
+@json_option
+@on_deployment
+def explain(
+    deployment: Deployment, what: str | None, client_id: str | None, events: tuple[str, ...], as_json: bool
+) -> None:
+    """Tell the life of a grant: what happened to it, why it ended, what its client hears now.
+
+    Takes a grant id, or any code or token of the grant, also one that is long dead. A token is a secret:
+    leave it out and it is asked for, or pipe it in; an argument stays in the shell's history. It is never
+    printed, and explaining it changes nothing.
+
+    The registry knows how things stand; what happened on the way stands in the event log, if OAUTH_EVENT_LOG
+    keeps one.
+
+    \b
+    Examples:
+      oauth-refresh explain 49f647a5fb808543c99ce4ef96d0f0fb
+      oauth-refresh explain                               (asks for the token)
+      pbpaste | oauth-refresh explain --json
+    """
+    text = _asked() if what in (None, "-") else str(what).strip()
+    story = _story(deployment, text, client_id, events)
+    show_json(story) if as_json else _tell(story)
+
+
+def _asked() -> str:
+    if not sys.stdin.isatty():
+        return sys.stdin.readline().strip()
+    asked: str = click.prompt("Token or grant", hide_input=True, err=True)
+    return asked.strip()
+
+
+def _story(deployment: Deployment, text: str, client_id: str | None, logs: tuple[str, ...]) -> dict[str, Any]:
+    from .. import stories
+
+    registry = deployment.registry
+    presented = registry.read(text)
+    if presented is None and not re.fullmatch("[0-9a-f]{32}", text):
+        raise click.ClickException(
+            "this is neither a grant id (32 hex digits) nor a code or token of oauth_refresh "
+            "(oac_…, oat_…, ort_…), or not the whole of it"
+        )
+    grant_id = text if presented is None else presented.grant_id.hex()
+    grant, now = registry.get(grant_id), registry.clock()
+    told = list(_events(deployment, grant_id, logs))
+    return {
+        "grant": {"grant": grant_id, "state": "unknown"} if grant is None else members(grant, now),
+        "token": _token(deployment, grant, presented),
+        "timeline": [_happening(each) for each in stories.timeline(grant, told, now)],
+        "verdict": _verdict(deployment, grant, presented, client_id)._asdict(),
+    }
+
+
+def _verdict(
+    deployment: Deployment, grant: Grant | None, presented: Presented | None, client_id: str | None
+) -> Verdict:
+    from .. import stories
+
+    registry, server = deployment.registry, deployment.server
+    if grant is None:
+        return stories.unknown()
+    if presented is None:
+        return stories.verdict_of_grant(grant, registry.clock())
+    client = server.clients.get(grant.client_id) if grant.client_id else None
+    who = client_id or grant.client_id or None
+    return stories.verdict(
+        grant, presented, who, registry.clock(), server.policy_for(client), registry.secrets
+    )
+
+
+def _token(
+    deployment: Deployment, grant: Grant | None, presented: Presented | None
+) -> dict[str, object] | None:
+    from ..stories import standing_of
+    from ..tokens import ACCESS, CODE
+
+    if presented is None:
+        return None
+    kinds = {CODE: "authorization code", ACCESS: "access token"}
+    about: dict[str, object] = {"kind": kinds.get(presented.kind, "refresh token")}
+    if grant is not None:
+        about["standing"] = standing_of(grant, presented, deployment.registry.secrets)
+    return about
+
+
+def _happening(happening: Happening) -> dict[str, object]:
+    return {
+        "time": iso(happening.at),
+        "what": happening.what,
+        "text": happening.text,
+        "source": happening.source,
+    }
+
+
+def _events(deployment: Deployment, grant_id: str, logs: tuple[str, ...]) -> Iterator[Told]:
+    from ..event_log import read_events
+    from ..stories import Told
+
+    for path in logs or _usual_logs(deployment.settings.event_log):
+        for event in read_events(path, grant_id):
+            if event.get("grant") == grant_id:
+                at = datetime.fromisoformat(str(event["time"]).replace("Z", "+00:00")).timestamp()
+                yield Told(at, str(event["event"]), event)
+
+
+def _usual_logs(path: str | None) -> list[str]:
+    """The event log and the one before it, as far as they are files that can be read from the beginning."""
+    return [] if path is None else [log for log in (f"{path}.1", path) if os.path.isfile(log)]
+
+
+def _tell(story: dict[str, Any]) -> None:
+    grant, token, verdict = story["grant"], story["token"], story["verdict"]
+    who = (
+        f" of {plain(grant['subject'])} for {plain(grant['client_id'] or 'no client')}"
+        if "subject" in grant
+        else ""
+    )
+    click.secho(f"Grant {grant['grant']}{who}: {grant['state']}", bold=True)
+    if token is not None:
+        click.echo(f"\nThis is a text of the kind {token['kind']}. {token.get('standing', '')}".rstrip())
+    click.echo("\nWhat happened (UTC):" if story["timeline"] else "\nNothing is known of what happened.")
+    for happening in story["timeline"]:
+        at = str(happening["time"]).replace("T", " ").removesuffix("Z")
+        click.echo(f"  {at}  {plain(happening['text'])}")
+    click.echo("\nWhat is heard now:")
+    good = verdict["outcome"] in ("good", "rotated", "repeated", "caught_up", "rolled_forward")
+    click.secho(f"  {verdict['text']}", fg="green" if good else "red")
+    click.echo(f"\nWhat to do:\n  {verdict['advice']}")

@@ -1,0 +1,261 @@
+"""The words of stories: what each standing, outcome, refusal, end and event means, and what can be done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+
+class Words(NamedTuple):
+    """What happened or would happen, and what can be done about it."""
+
+    text: str
+    advice: str
+
+
+def _say(text: str, advice: str = "Nothing has to be done.") -> Words:
+    return Words(" ".join(text.split()), " ".join(advice.split()))
+
+
+_AGAIN = "The user connects the program again; nothing else brings the grant back."
+
+
+STANDINGS: Mapping[str, str] = {
+    "current": "It is the newest one.",
+    "previous": "It was exchanged by the last rotation.",
+    "older": "It was exchanged two or more rotations ago.",
+    "ahead": "It is newer than the registry's record: the registry has lost writes.",
+    "stray": _say(
+        """It is genuine, and of a line that the registry no longer follows: after a rollback of the
+        registry together with a change of the server secret two such lines exist, and this one fell
+        behind."""
+    ).text,
+    "noise": _say(
+        """It is no refresh token of this grant: a typing error, a token of another server, a guess, or
+        signed with a server secret that is not known here any more."""
+    ).text,
+}
+
+EVENTS: Mapping[str, str] = {
+    "code_issued": "The user allowed it, and the client was sent an authorization code.",
+    "code_redeemed": "The client redeemed its code for the first tokens.",
+    "code_reused": "The code was redeemed a second time. The grant ended.",
+    "grant_created": "The grant was made without a browser.",
+    "token_rotated": "The refresh token was exchanged for its successor.",
+    "token_repeated": "A refresh was answered again with the same tokens.",
+    "token_reused": "A refresh token that had been replaced came back.",
+    "token_shared_suspected": _say(
+        "Late repeats in three generations running: a credential is shared, or stolen."
+    ).text,
+    "token_stray": "A token came of a line that a rollback and a change of secret left behind.",
+    "client_mismatch": "Another client presented a token of this grant.",
+    "registry_rolled_back": "The registry was behind the client's token, and was brought up to it.",
+    "registry_behind": "The registry was behind the client's token, and could not be brought up to it.",
+    "repeat_not_reproduced": "A repeat needed a server secret that this host does not know.",
+    "grant_revoked": "The grant was ended.",
+    "access_token_revoked": "The client revoked one access token.",
+}
+
+OUTCOMES: Mapping[str, Words] = {
+    "good": _say(
+        "It is good.",
+    ),
+    "code": _say(
+        "The code can still be redeemed.",
+    ),
+    "alive": _say(
+        "The grant is alive: its newest refresh token is good.",
+    ),
+    "access alone": _say(
+        "The grant is alive. It has an access token alone, which cannot be renewed.",
+    ),
+    "rotated": _say(
+        "It is good: it would be exchanged for the next pair.",
+    ),
+    "repeated": _say(
+        """It would be answered with the same new tokens again: either the grace period is not over, or
+        nobody has used the new tokens yet, as after an answer that was lost.""",
+    ),
+    "caught_up": _say(
+        """It would be answered with the current tokens: the policy catch-up lets a process that fell
+        behind catch up.""",
+        """If no fleet of processes shares this credential, set OAUTH_REUSE_POLICY=revoke to notice theft.""",
+    ),
+    "rolled_forward": _say(
+        """It is good: the registry lost its last writes (a failover, a restored backup), and the record
+        would be brought forward to this token.""",
+        "Look for the reason: registry_rolled_back in the log, one line per grant.",
+    ),
+}
+
+REASONS: Mapping[str, Words] = {
+    "noise": _say(
+        "It is none of this grant's: a typing error, a token of another server, or a guess.",
+        """Check that the whole token was copied, and that OAUTH_SECRET_KEY and OAUTH_REGISTRY are those
+        that the server uses.""",
+    ),
+    "unknown": _say(
+        "It was replaced by a newer access token, revoked by its client, or never issued.",
+        "The program renews with its refresh token; if it does not, explain that one.",
+    ),
+    "unknown_grant": _say(
+        """The registry holds no such grant. It was forgotten (an hour after its last token expired), it is
+        of another server or registry, or it never was.""",
+        "Check OAUTH_REGISTRY; if that is right, the user connects the program again.",
+    ),
+    "other_client": _say(
+        "It was issued to another client than the one that presented it.",
+        """If one program registered twice it mixes up its own registrations; if not, the token was stolen:
+        revoke the grant.""",
+    ),
+    "revoked": _say(
+        "The grant has been revoked.",
+        _AGAIN,
+    ),
+    "ended": _say(
+        "The grant has reached its absolute end.",
+        """The user connects the program again; nothing else brings the grant back. OAUTH_GRANT_MAX_AGE
+        sets how long grants last.""",
+    ),
+    "expired": _say(
+        "It has expired: the program did not renew in time.",
+        """The user connects the program again; nothing else brings the grant back. OAUTH_REFRESH_TOKEN_TTL
+        sets how long a program may stay away.""",
+    ),
+    "access_expired": _say(
+        "The access token has expired, and this grant has no refresh token.",
+        "Make a new one: oauth-refresh token create, with a longer --ttl or with --refresh.",
+    ),
+    "code_expired": _say(
+        "The authorization code expired before the client redeemed it.",
+        """The user connects the program again; nothing else brings the grant back. OAUTH_CODE_TTL sets how
+        long a code is good for; a minute is enough for programs that work.""",
+    ),
+    "code_reused": _say(
+        """The code was redeemed before. Redeeming it again with everything right ends the grant (RFC 6749
+        4.1.2).""",
+        "A program that sends its code twice has a bug; if it does not, somebody else has the code.",
+    ),
+    "reused": _say(
+        """It was exchanged long ago, and its successor has been used. That is theft, or a program that
+        lost what it was given, or several processes that share one credential.""",
+        """If processes share it, let one of them renew for all, or see OAUTH_REUSE_POLICY=catch-up. If
+        not, find out who has the token.""",
+    ),
+    "stray": _say(
+        """It belongs to a line that a rollback together with a change of the server secret left behind.""",
+        """Keep the old secret in OAUTH_SECRET_KEY_FALLBACKS when you change it. The user connects again.""",
+    ),
+    "ahead": _say(
+        """It is newer than the registry's record, and rolling forward is off, or not safe because the
+        server secret is kept with the data.""",
+        """Set OAUTH_SECRET_KEY and leave OAUTH_ROLL_FORWARD on, so that the next rollback logs nobody out.
+        Now the user connects the program again.""",
+    ),
+    "scope": _say(
+        "More scopes were asked for than the user had granted.",
+        """Nothing was lost: the token is as good as before. The program asks for less, or the user allows
+        more.""",
+    ),
+    "resource": _say(
+        "A resource was asked for that is not among those granted.",
+        """Nothing was lost: the token is as good as before. The program asks for the resource when it
+        connects.""",
+    ),
+    "audience": _say(
+        "The access token was issued for another resource.",
+        "The program asks for a token for this resource, by the parameter resource.",
+    ),
+    "proof": _say(
+        "The key that the token is bound to was not proven.",
+        "The program signs with the key it began with.",
+    ),
+    "subject": _say(
+        "OAUTH_SUBJECT_CHECK says that this user may not go on.",
+        "Look at the account in the application; nothing was lost here.",
+    ),
+    "lifetime": _say(
+        "The lifetime that is set for this grant's tokens is under one second.",
+        "Look at the lifetimes in the settings and at the client's own.",
+    ),
+    "generations": _say(
+        "The grant has used up all its generations.",
+        _AGAIN,
+    ),
+    "not_reproduced_yet": _say(
+        """It is a repeat that this host cannot answer: the new tokens were derived with a server secret
+        that it does not know yet. Clients hear 503 and try again.""",
+        """Give all hosts the same OAUTH_SECRET_KEY and fallbacks, and restart those that run with older
+        ones.""",
+    ),
+    "not_reproduced": _say(
+        """It is a repeat that cannot be answered: the new tokens were derived with a server secret that is
+        not known here, or nobody has it any more.""",
+        """Give all hosts the same OAUTH_SECRET_KEY and fallbacks. The newest token is as good as before.""",
+    ),
+    "verifier": _say(
+        "The PKCE verifier did not match.",
+        "The program sends the verifier it began with.",
+    ),
+    "verifier_missing": _say(
+        "The PKCE verifier was missing.",
+        "The program sends the verifier it began with.",
+    ),
+    "verifier_unexpected": _say(
+        "A PKCE verifier came for a code without a challenge.",
+        "The program sends both or none.",
+    ),
+    "redirect_uri": _say(
+        "The redirect URI was another one than at the beginning.",
+        "The program sends the same twice.",
+    ),
+    "two_credentials": _say(
+        "A request came with two credentials.",
+        "The program sends one Authorization header.",
+    ),
+}
+
+ENDS: Mapping[str, Words] = {
+    "token_reused": _say(
+        """The grant was ended because a refresh token came back that had been replaced, and whose
+        successor had been used: theft, or a program that lost what it was given.""",
+        """The user connects the program again. If it happens again, find out who else has the token:
+        several processes that share one credential look like a thief.""",
+    ),
+    "code_reused": _say(
+        "The grant was ended because its authorization code was redeemed a second time.",
+        "The user connects the program again. A program that sends its code twice has a bug.",
+    ),
+    "revoked_by_client": _say(
+        "The program gave the grant back: it signed the user out.",
+        _AGAIN,
+    ),
+    "revoked_by_operator": _say(
+        "The operator ended the grant: oauth-refresh grant revoke.",
+        _AGAIN,
+    ),
+    "revoked": _say(
+        "The application ended the grant, or the user withdrew it.",
+        _AGAIN,
+    ),
+    "subject_revoked": _say(
+        "All grants of this user were ended.",
+        _AGAIN,
+    ),
+    "client_revoked": _say(
+        "All grants of this client were ended.",
+        _AGAIN,
+    ),
+    "client_deleted": _say(
+        "The client was deleted, and its grants were ended.",
+        _AGAIN,
+    ),
+    "user_removed": _say(
+        "The user was removed, and their grants were ended.",
+        "Add the user again first.",
+    ),
+    "client": _say(
+        "The program gave the grant back: it signed the user out.",
+        _AGAIN,
+    ),
+}
