@@ -1,11 +1,13 @@
 """What does the user see? The login, consent, error and message pages, and the headers that guard them.
 
-Every page is one HTML document without scripts and without anything from elsewhere. An own folder may replace
-any template, one by one; it reaches the shipped one of the same name as `oauth_refresh/NAME`.
+Every page is one HTML document without scripts and without anything from elsewhere, but for a logo where the
+operator says so. An own folder may replace any template, one by one; it reaches the shipped one of the same
+name as `oauth_refresh/NAME`. Templates put their sentences into words with `_` (see `wording.py`).
 """
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 import secrets
@@ -24,9 +26,12 @@ from jinja2 import (
     StrictUndefined,
     TemplateError,
 )
+from werkzeug.datastructures import LanguageAccept
 from werkzeug.wrappers import Response
 
+from .branding import Brand
 from .errors import ConfigurationError
+from .wording import Wording, Words, choose, load, say
 
 TEMPLATES = (
     "account.html",
@@ -54,6 +59,9 @@ _SCRIPT_SCHEMES = frozenset({"javascript", "data", "vbscript"})
 _INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0") | {
     chr(point) for span in (range(0xFE00, 0xFE10), range(0xE0100, 0xE01F0)) for point in span
 }
+
+
+_NO_BRAND = Brand()
 
 
 @dataclass(frozen=True)
@@ -86,21 +94,42 @@ class Pages:
     where the answer to the form may redirect to, beside this server: an origin ("http://127.0.0.1:4000"), a
     scheme ("cursor:"), or a URI that begins with one. Browsers follow it nowhere else, but from the consent
     form, where the client may send them on to any https page. ValueError if there is no scheme in it.
+    What is of type `Words` is put into the language of the page.
     """
 
     def __init__(
-        self, service_name: str = "", template_folder: str | None = None, *, https: bool = False
+        self,
+        service_name: str = "",
+        template_folder: str | None = None,
+        *,
+        https: bool = False,
+        brand: Brand = _NO_BRAND,
+        wordings: Mapping[str, Wording] | None = None,
     ) -> None:
         self._service_name = service_name
         self._https = https
+        self._brand = brand
+        self._wordings = load() if wordings is None else wordings
         self._environment = _environment(template_folder)
+        self._say = next(iter(self._wordings.values()))
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """The languages that the pages speak, the first of them where nobody asks for another."""
+        return tuple(self._wordings)
+
+    def spoken_to(self, accepted: LanguageAccept, asked: str = "") -> Pages:
+        """These pages in the language of a browser, or of a client that asks for one (`ui_locales`)."""
+        pages = copy.copy(self)
+        pages._say = self._wordings[choose(self.languages, accepted, asked)]
+        return pages
 
     def login(
         self,
         action: str,
         hidden: Mapping[str, str],
         *,
-        error: str = "",
+        error: Words = "",
         username: str = "",
         client_name: str = "",
         form_target: str | None = None,
@@ -116,7 +145,7 @@ class Pages:
             _sources(form_target),
             action=action,
             hidden=hidden,
-            error=error,
+            error=self._say(error),
             username=username,
             client_name=client_name,
         )
@@ -149,12 +178,26 @@ class Pages:
         )
 
     def error(
-        self, title: str, message: str, *, advice: str = "", status: int = 400, correlation_id: str = ""
+        self,
+        title: Words,
+        message: Words,
+        *,
+        advice: Words = "",
+        detail: str = "",
+        status: int = 400,
+        correlation_id: str = "",
     ) -> Response:
-        """Something went wrong and the browser stays here. `advice` is what the user can do about it;
-        `correlation_id` finds the reason in the operator's log."""
+        """Something went wrong and the browser stays here. `advice` is what the user can do about it,
+        `detail` what the client's developer would want to know, in English; `correlation_id` finds the
+        reason in the operator's log."""
         return self._page(
-            "error.html", status, title=title, message=message, advice=advice, correlation_id=correlation_id
+            "error.html",
+            status,
+            title=self._say(title),
+            message=self._say(message),
+            advice=self._say(advice),
+            detail=detail,
+            correlation_id=correlation_id,
         )
 
     def return_to_client(
@@ -162,8 +205,8 @@ class Pages:
         url: str,
         destination: str,
         *,
-        title: str,
-        message: str,
+        title: Words,
+        message: Words,
         client_name: str = "",
         status: int = 400,
         correlation_id: str = "",
@@ -181,19 +224,19 @@ class Pages:
             status,
             url=url,
             destination=destination,
-            title=title,
-            message=message,
+            title=self._say(title),
+            message=self._say(message),
             client_name=client_name,
             correlation_id=correlation_id,
         )
 
-    def message(self, title: str, message: str, *, status: int = 200) -> Response:
+    def message(self, title: Words, message: Words, *, status: int = 200) -> Response:
         """Something went well, and there is nothing more to do here."""
-        return self._page("message.html", status, title=title, message=message)
+        return self._page("message.html", status, title=self._say(title), message=self._say(message))
 
     def signed_out(self) -> Response:
         """The user has signed out."""
-        return self.message("You are signed out", "You can close this window.")
+        return self.message(say("You are signed out"), say("You can close this window."))
 
     def account(self, subject: str, action: str, hidden: Mapping[str, str]) -> Response:
         """Who is signed in, with a button that signs out by a POST to `action`."""
@@ -203,25 +246,26 @@ class Pages:
         self, template: str, status: int = 200, form_sources: str = "'self'", **values: Any
     ) -> Response:
         nonce = secrets.token_urlsafe(16)
-        values = {"service_name": self._service_name, "nonce": nonce, **values}
+        values = {
+            "service_name": self._service_name,
+            "nonce": nonce,
+            "brand": self._brand,
+            "_": self._say,
+            **values,
+        }
         html = self._environment.get_template(template).render(values)
         response = Response(html, status, mimetype="text/html")
         response.headers.extend(_HEADERS)
-        response.headers["Content-Security-Policy"] = _policy(nonce, form_sources)
+        response.headers["Content-Security-Policy"] = _policy(nonce, form_sources, self._brand.image_source)
         if self._https:
             response.headers["Strict-Transport-Security"] = "max-age=31536000"
         return response
 
 
-def wait_text(seconds: int) -> str:
+def wait_text(seconds: int) -> Words:
     """What the login page says after too many attempts."""
-    minutes = -(-seconds // 60)
-    span = (
-        f"{seconds} second{'s' * (seconds != 1)}"
-        if seconds < 60
-        else f"{minutes} minute{'s' * (minutes != 1)}"
-    )
-    return f"There were too many attempts to sign in. Try again in {span}."
+    span = say("{n} s", n=seconds) if seconds < 60 else say("{n} min", n=-(-seconds // 60))
+    return say("There were too many attempts to sign in. Try again in {span}.", span=span)
 
 
 def display(text: str, limit: int = 80) -> str:
@@ -248,9 +292,10 @@ def _visible(text: str) -> str:
     return " ".join("".join(kept).split())
 
 
-def _policy(nonce: str, form_sources: str) -> str:
+def _policy(nonce: str, form_sources: str, image_source: str) -> str:
+    images = f"img-src {image_source}; " if image_source else ""
     return (
-        f"default-src 'none'; style-src 'nonce-{nonce}'; base-uri 'none'; "
+        f"default-src 'none'; {images}style-src 'nonce-{nonce}'; base-uri 'none'; "
         f"form-action {form_sources}; frame-ancestors 'none'"
     )
 

@@ -9,10 +9,13 @@ from functools import cached_property
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from werkzeug.wrappers import Request
+
 from .addresses import AddressBook, Addresses
 from .ancestor import Circumstances, Record, records
 from .attempts import Attempts
 from .backends import open_backend
+from .branding import brand
 from .cases import Policy
 from .clients import Client, Clients, configured_client
 from .event_log import EventLog
@@ -29,6 +32,7 @@ from .server_secret import server_secrets
 from .settings import Settings
 from .tokens import Secrets
 from .users import UsersFile
+from .wording import load as load_wordings
 
 CLIENT_FAILURES_MAX = 100
 SOURCE_FAILURES_MAX = 100
@@ -108,6 +112,8 @@ class Server:
             settings.service_name,
             settings.template_folder,
             https=(settings.issuer or "").startswith("https:"),
+            brand=brand(settings.logo, settings.brand_color),
+            wordings=load_wordings(settings.translation_folder, settings.languages),
         )
         self._users = UsersFile(settings.users_file) if settings.users_file else None
         self.proxies = Proxies(settings.trusted_proxies)
@@ -176,6 +182,10 @@ class Server:
         return frozenset(needed)
 
     # --- the user ---------------------------------------------------------------------------------
+
+    def pages_for(self, request: Request) -> Pages:
+        """The pages in the language of this browser, or in the one that the client asks for."""
+        return self.pages.spoken_to(request.accept_languages, request.args.get("ui_locales", ""))
 
     @property
     def has_login_page(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 from collections.abc import Callable
 from typing import NamedTuple
@@ -158,6 +159,18 @@ def read_redirect_uri(value: object) -> str:
     return text
 
 
+def _read_logo(value: object) -> str:
+    text = os.fspath(value) if isinstance(value, os.PathLike) else read_text(value)
+    if text.lower().startswith("http:"):
+        raise Refused("does not begin with https://")
+    if text.startswith("https://"):
+        address = read_address(text)
+        # Either would end the place of a Content-Security-Policy in which it has to stand.
+        if set(";,'") & set(text) or address.fragment is not None:
+            raise Refused("has a fragment, or a character that a Content-Security-Policy cannot have")
+    return str(text)
+
+
 def _of(text: str, read: Callable[[object], Address]) -> Address:
     try:
         return read(text)
@@ -182,6 +195,7 @@ ISSUER = Kind(
 )
 PREFIX = Kind(_read_prefix, 'a path such as "/oauth", without a slash at its end')
 LOGIN_URL = Kind(_read_login_url, 'a path such as "/login", or an https URL (http on loopback)')
+LOGO = Kind(_read_logo, "the path of an image file, or an https URL")
 ORIGINS = Kind(_read_origins, '"*", or a list of origins such as "https://app.example.org"')
 NETWORKS = list_of(_read_network, 'a list of IP addresses and networks such as "10.0.0.0/8"')
 PRIVATE_SCHEMES = list_of(_read_private_scheme, 'a list of URL schemes such as "vscode"')

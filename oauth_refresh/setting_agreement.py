@@ -103,6 +103,32 @@ def _users_can_be_read(settings: Settings) -> Iterator[Disagreement]:
             yield "users_file", problem
 
 
+def _brand_can_be_shown(settings: Settings) -> Iterator[Disagreement]:
+    if settings.logo is None:
+        return
+    from .branding import brand
+
+    try:
+        brand(settings.logo, settings.brand_color)
+    except ConfigurationError as error:
+        for problem in error.problems:
+            yield "logo", problem
+
+
+def _languages_are_there(settings: Settings) -> Iterator[Disagreement]:
+    if not settings.languages and settings.translation_folder is None:
+        return
+    from .wording import load
+
+    try:
+        load(settings.translation_folder, settings.languages)
+    except ConfigurationError as error:
+        for problem in error.problems:
+            about_languages = problem.startswith("OAUTH_LANGUAGES: ")
+            name = "languages" if about_languages else "translation_folder"
+            yield name, problem.removeprefix("OAUTH_LANGUAGES: ")
+
+
 _CHECKS: tuple[tuple[tuple[str, ...], Callable[[Settings], Iterator[Disagreement]]], ...] = (
     (("issuer", "allow_http"), _issuer_is_encrypted),
     (("issuer", "secret_key", "secret_key_fallbacks"), _secrets_are_long),
@@ -113,4 +139,6 @@ _CHECKS: tuple[tuple[tuple[str, ...], Callable[[Settings], Iterator[Disagreement
     (("protect", "prefix", "ignore_case"), _endpoints_are_open),
     (("registry",), _registry_is_known),
     (("users_file",), _users_can_be_read),
+    (("logo", "brand_color"), _brand_can_be_shown),
+    (("languages", "translation_folder"), _languages_are_there),
 )

@@ -25,6 +25,8 @@ _FALSE = frozenset({"false", "no", "off", "0"})
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _IMPORTABLE = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*(?:\.[^\W\d]\w*)*")
 _APPLICATION = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*(?::[^\W\d]\w*(?:\.[^\W\d]\w*)*(?:\(\))?)?")
+_COLOR = re.compile(r"#(?:[0-9a-f]{3}|[0-9a-f]{6})")
+_LANGUAGE = re.compile(r"[A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8})*")
 _REGISTRY_URL = re.compile(r"[a-z][a-z0-9+.-]*:.*", re.DOTALL)
 _BACKEND_METHODS = ("get", "swap", "find", "keys", "purge")
 
@@ -267,6 +269,19 @@ def _read_registry(value: object) -> str | Backend:
     return cast("Backend", value)
 
 
+def _read_color(value: object) -> str:
+    text = read_text(value).lower()
+    if not _COLOR.fullmatch(text):
+        raise Refused("is no colour such as #0b5a8f")
+    return text
+
+
+def _read_language(text: str) -> str:
+    if not _LANGUAGE.fullmatch(text):
+        raise Refused(f"{shown(text)} is no language tag")
+    return text
+
+
 def _read_name(value: object) -> str:
     text = "" if value is None else read_text(value)
     if len(text) > 100:
@@ -279,6 +294,8 @@ LIFETIME = Kind(read_lifetime, 'a duration of at least one second, such as "15m"
 LIFETIME_OR_NEVER = Kind(_read_lifetime_or_never, f'"never", or {LIFETIME.allowed}')
 PERIOD = Kind(read_period, 'a duration, such as "90s", "5m" or 0')
 PATH = Kind(_read_path, "the path of a file")
+COLOR = Kind(_read_color, '"#" and three or six hex digits')
+LANGUAGES = list_of(_read_language, 'a list of language tags such as "en, de, pt-BR"')
 NAME = Kind(_read_name, "text on one line, at most 100 characters")
 SECRET = Kind(_read_secret_or_none, "text or bytes, at least 16 bytes outside loopback")
 SECRETS = Kind(_read_secrets, "a list of secrets, each at least 16 bytes outside loopback")

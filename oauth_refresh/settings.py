@@ -113,6 +113,31 @@ class Settings:
         """A folder with Jinja2 templates that replace the shipped pages, one by one and by name, such as
         `login.html` or `style.css`. The shipped ones can be extended as `oauth_refresh/login.html`.""",
     )
+    translation_folder: str | None = setting(
+        None,
+        optional(values.PATH),
+        """A folder with translations of the pages, a file such as `fr.toml` for each language. They add
+        languages to English and German, and replace single sentences of those.""",
+    )
+    languages: tuple[str, ...] = setting(
+        (),
+        values.LANGUAGES,
+        """The languages of the pages. The first is for browsers that ask for none of them. If this is not
+        set: English, German, and those of `OAUTH_TRANSLATION_FOLDER`.""",
+    )
+    logo: str | None = setting(
+        None,
+        optional(addresses.LOGO),
+        """The logo on the pages: a file (SVG, PNG, JPEG, GIF or WebP, at most 64 KiB), which becomes part of
+        every page, or an `https` URL, which every visitor's browser then loads.""",
+    )
+    brand_color: str | None = setting(
+        None,
+        optional(values.COLOR),
+        """The colour of buttons and links on the pages. Buttons have it as it is, with black or white on it,
+        whichever is easier to read; as a colour of text it is darkened, or lightened on dark pages, as far as
+        that needs.""",
+    )
     cors_origins: tuple[str, ...] = setting(
         ("*",),
         addresses.ORIGINS,

@@ -17,6 +17,7 @@ from werkzeug.wrappers import Response
 import oauth_refresh
 from oauth_refresh.errors import ConfigurationError
 from oauth_refresh.pages import ConsentView, Pages, display, display_host, wait_text
+from oauth_refresh.wording import Wording
 
 HIDDEN = {"request": 'a"b<c>&'}
 VIEW = ConsentView(
@@ -410,16 +411,18 @@ def test_the_account_page_tells_who_is_signed_in_and_signs_out_by_post(pages: Pa
 @pytest.mark.parametrize(
     ("seconds", "span"),
     [
-        (1, "1 second"),
-        (59, "59 seconds"),
-        (60, "1 minute"),
-        (61, "2 minutes"),
-        (900, "15 minutes"),
+        (1, "1 s"),
+        (59, "59 s"),
+        (60, "1 min"),
+        (61, "2 min"),
+        (900, "15 min"),
     ],
     ids=str,
 )
 def test_a_wait_is_told_in_words_and_never_too_short(seconds: int, span: str) -> None:
-    assert wait_text(seconds) == f"There were too many attempts to sign in. Try again in {span}."
+    assert (
+        Wording("en")(wait_text(seconds)) == f"There were too many attempts to sign in. Try again in {span}."
+    )
 
 
 def test_one_template_of_ones_own_replaces_one_page(tmp_path: Path) -> None:
@@ -464,7 +467,9 @@ def test_the_pages_render_from_a_zip_file(tmp_path: Path) -> None:
     archive = tmp_path / "app.zip"
     with ZipFile(archive, "w") as file:
         file.writestr("oauth_refresh/__init__.py", "")
-        for path in [package / "pages.py", package / "errors.py", *package.glob("templates/*")]:
+        modules = ("pages", "errors", "events", "branding", "wording")
+        folders = [*package.glob("templates/*"), *package.glob("translations/*")]
+        for path in [*(package / f"{name}.py" for name in modules), *folders]:
             file.write(path, f"oauth_refresh/{path.relative_to(package)}")
     program = (
         f"import sys; sys.path.insert(0, {str(archive)!r})\n"

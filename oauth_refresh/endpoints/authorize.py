@@ -22,6 +22,7 @@ from ..parameters import Parameters, read_form, read_query
 from ..redirects import add_query, display_host, form_action_source, is_loopback_redirect
 from ..responses import error_response, prefers_json
 from ..server import Server, User
+from ..wording import say
 from .returns import answer, back, fault, query_of, redirect
 
 DECISION_SECONDS = 600
@@ -57,17 +58,17 @@ def authorize(server: Server, request: Request, addresses: Addresses) -> Respons
     except OAuthError as error:
         if visit.user is None and not target.client.configured and "none" not in prompts:
             return _sign_in_first(visit, target)
-        return back(server, addresses, target, error, visit.user)
+        return back(server, request, addresses, target, error, visit.user)
     if visit.user is None or ("login" in prompts and _can_ask_to_sign_in(server)):
         if "none" in prompts:
-            return back(server, addresses, target, LoginRequired("nobody is signed in"), visit.user)
+            return back(server, request, addresses, target, LoginRequired("nobody is signed in"), visit.user)
         return _sign_in_first(visit, target)
     try:
         return _ask(visit, visit.user, target, wanted, prompts)
     except (OAuthError, RegistryError):
         raise
     except Exception:
-        return back(server, addresses, target, _fault(request), visit.user)
+        return back(server, request, addresses, target, _fault(request), visit.user)
 
 
 def _fault(request: Request) -> OAuthError:
@@ -95,7 +96,7 @@ def _ask(visit: Visit, user: User, target: Target, wanted: Wanted, prompts: list
         return _allow(visit, target, wanted, user.subject, secrets.token_bytes(32))
     if "none" in prompts:
         error = ConsentRequired("the user has to be asked")
-        return back(visit.server, visit.addresses, target, error, user)
+        return back(visit.server, visit.request, visit.addresses, target, error, user)
     return _consent_page(visit, user, target, wanted)
 
 
@@ -120,11 +121,17 @@ def _stay_here(server: Server, request: Request, error: OAuthError) -> Response:
         told = error_response(error)
         told.status_code = 400
         return told
-    advice = "Go back to the application and connect it again."
+    message = say("The application's request has a mistake.")
+    advice = say("Go back to the application and connect it again.")
     if isinstance(error, InvalidClient):
-        advice = "Remove the connection in the application and add it again: it then registers anew."
-    return server.pages.error(
-        "This application cannot be connected", error.description, advice=advice, status=400
+        message = say("The application is not known here, or not any more.")
+        advice = say("Remove the connection in the application and add it again: it then registers anew.")
+    return server.pages_for(request).error(
+        say("This application cannot be connected"),
+        message,
+        advice=advice,
+        detail=error.description,
+        status=400,
     )
 
 
@@ -139,7 +146,7 @@ def _sign_in_first(visit: Visit, target: Target) -> Response:
     if not server.has_login_page:
         return _to_login_of_application(visit, query)
     cookies = server.cookies(visit.addresses)
-    response = server.pages.login(
+    response = server.pages_for(visit.request).login(
         f"{visit.endpoints}/login?{query}",
         {"continue": cookies.seal(browser, "login", {"query": query})},
         client_name=target.client.name,
@@ -152,10 +159,10 @@ def _sign_in_first(visit: Visit, target: Target) -> Response:
 def _to_login_of_application(visit: Visit, query: str) -> Response:
     login_url = visit.server.settings.login_url
     if login_url is None:
-        return visit.server.pages.error(
-            "Nobody can sign in here yet",
-            "This server does not know how its users sign in.",
-            advice="The operator sets OAUTH_LOGIN_URL, OAUTH_USERS_FILE or OAUTH_PASSWORD_CHECK.",
+        return visit.server.pages_for(visit.request).error(
+            say("Nobody can sign in here yet"),
+            say("This server does not know how its users sign in."),
+            advice=say("The operator sets OAUTH_LOGIN_URL, OAUTH_USERS_FILE or OAUTH_PASSWORD_CHECK."),
             status=500,
         )
     # The way back is a path on this host, never a URL that a parameter could turn elsewhere.
@@ -192,7 +199,7 @@ def _consent_page(visit: Visit, user: User, target: Target, wanted: Wanted) -> R
     }
     query = query_of(visit.request)
     built_in = server.has_login_page and browser.subject == user.subject
-    response = server.pages.consent(
+    response = server.pages_for(visit.request).consent(
         _view(server, user, target, wanted),
         visit.endpoints + "/authorize",
         {"request": cookies.seal(browser, "consent", pending)},
@@ -230,10 +237,10 @@ def _decide(server: Server, request: Request, addresses: Addresses) -> Response:
         visit.browser, "consent", form.get("request"), DECISION_SECONDS
     )
     if pending is None or visit.user is None or visit.user.subject != pending["subject"]:
-        return server.pages.error(
-            "This page is out of date",
-            "It was made for another login, or too long ago.",
-            advice="Go back to the application and connect it again.",
+        return server.pages_for(request).error(
+            say("This page is out of date"),
+            say("It was made for another login, or too long ago."),
+            advice=say("Go back to the application and connect it again."),
             status=403,
         )
     client = server.clients.get(pending["client_id"])
@@ -250,7 +257,7 @@ def _decide(server: Server, request: Request, addresses: Addresses) -> Response:
     except (OAuthError, RegistryError):
         raise
     except Exception:
-        return back(server, addresses, target, _fault(request), visit.user)
+        return back(server, request, addresses, target, _fault(request), visit.user)
 
 
 def _allow(visit: Visit, target: Target, wanted: Wanted, subject: str, nonce: bytes) -> Response:
@@ -273,7 +280,7 @@ def _deny(visit: Visit, target: Target, user: User, nonce: bytes) -> Response:
     # Whoever has allowed it by the same page before has thought better of it.
     visit.server.registry.revoke(_grant_id(visit.server, nonce))
     error = AccessDenied("the user did not allow it")
-    return back(visit.server, visit.addresses, target, error, user)
+    return back(visit.server, visit.request, visit.addresses, target, error, user)
 
 
 def _grant_id(server: Server, nonce: bytes) -> bytes:

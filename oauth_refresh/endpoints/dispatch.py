@@ -12,6 +12,7 @@ from ..addresses import NOT_CONFIGURED, Addresses
 from ..errors import OAuthError, RegistryError
 from ..responses import error_response, json_response, prefers_json
 from ..server import Server
+from ..wording import say
 from .authorize import authorize
 from .introspect import introspect
 from .login import login, logout
@@ -97,12 +98,12 @@ class Endpoints:
             return endpoint.answer(self._server, request, addresses)
         except OAuthError as error:
             self._tell(method, environ["PATH_INFO"], error)
-            return self._page(error.description, error.status) if as_page else error_response(error)
+            return self._page(request, error) if as_page else error_response(error)
         except RegistryError as error:
             self._server.events.emit_sparingly("registry_unavailable", {"reason": str(error)}, "", 10)
-            return self._unavailable(error, as_page)
+            return self._unavailable(request, error, as_page)
         except Exception:
-            return self._broken(fault(method, environ["PATH_INFO"]), as_page)
+            return self._broken(request, fault(method, environ["PATH_INFO"]), as_page)
 
     def _tell(self, method: str, path: str, error: OAuthError) -> None:
         if not error.told:
@@ -120,15 +121,21 @@ class Endpoints:
         names = {name for name, _ in cors.actual(environ, origins)}
         return _empty([header for header in headers if header[0] not in names])
 
-    def _page(self, message: str, status: int) -> Response:
-        return self._server.pages.error("This request cannot be answered", message, status=status)
+    def _page(self, request: Request, error: OAuthError) -> Response:
+        return self._server.pages_for(request).error(
+            say("This request cannot be answered"),
+            say("It has a mistake, or the page that it came from is too old."),
+            advice=say("Go back to the application and connect it again."),
+            detail=error.description,
+            status=error.status,
+        )
 
-    def _unavailable(self, error: RegistryError, as_page: bool) -> Response:
+    def _unavailable(self, request: Request, error: RegistryError, as_page: bool) -> Response:
         if as_page:
-            response = self._server.pages.error(
-                "Temporarily unavailable",
-                "The server cannot reach its registry just now.",
-                advice="Nothing is lost. Wait a moment and load this page again.",
+            response = self._server.pages_for(request).error(
+                say("Temporarily unavailable"),
+                say("The server cannot reach its registry just now."),
+                advice=say("Nothing is lost. Wait a moment and load this page again."),
                 status=503,
             )
         else:
@@ -137,13 +144,13 @@ class Endpoints:
         response.headers["Retry-After"] = str(error.retry_after)
         return response
 
-    def _broken(self, number: str, as_page: bool) -> Response:
+    def _broken(self, request: Request, number: str, as_page: bool) -> Response:
         if not as_page:
             return json_response({"error": "server_error", "error_description": f"error {number}"}, 500)
-        return self._server.pages.error(
-            "Something went wrong here",
-            "This is not your fault.",
-            advice="Try again. If it happens again, tell the operator the number below.",
+        return self._server.pages_for(request).error(
+            say("Something went wrong here"),
+            say("This is not your fault."),
+            advice=say("Try again. If it happens again, tell the operator the number below."),
             status=500,
             correlation_id=number,
         )

@@ -12,44 +12,50 @@ from ..pages import wait_text
 from ..parameters import Parameters, read_form, read_query
 from ..redirects import form_action_source
 from ..server import Server
+from ..wording import Words, say
 from .returns import query_of, redirect
 
 LOGIN_PAGE_SECONDS = 3600
 PASSWORD_MAX = 1024
 USERNAME_MAX = 255
 
-_WRONG = "That user name and password do not fit together."
-_OUTDATED = "This page was out of date. Please sign in again."
+_WRONG = say("That user name and password do not fit together.")
+_OUTDATED = say("This page was out of date. Please sign in again.")
 
 
 def login(server: Server, request: Request, addresses: Addresses) -> Response:
     if not server.has_login_page:
-        return server.pages.error("No login here", "Users of this server sign in elsewhere.", status=404)
+        return server.pages_for(request).error(
+            say("No login here"), say("Users of this server sign in elsewhere."), status=404
+        )
     if request.method == "POST":
         return _sign_in(server, request, addresses)
     cookies = server.cookies(addresses)
     browser = cookies.read(request)
     if browser.subject is not None:
         hidden = {"continue": cookies.seal(browser, "logout", {"query": None})}
-        response = server.pages.account(browser.subject, _url(server, addresses, "/logout"), hidden)
+        response = server.pages_for(request).account(
+            browser.subject, _url(server, addresses, "/logout"), hidden
+        )
     else:
-        response = _form(server, addresses, browser, None)
+        response = _form(server, request, addresses, browser, None)
     cookies.remember(response, browser)
     return response
 
 
 def _form(
     server: Server,
+    request: Request,
     addresses: Addresses,
     browser: Browser,
     query: str | None,
     *,
-    error: str = "",
+    error: Words = "",
     username: str = "",
     status: int = 200,
 ) -> Response:
     target = None if query is None else _target_of(server, query)
-    return server.pages.login(
+    return server.pages_for(request).login(
         login_url(server, addresses, query),
         {"continue": server.cookies(addresses).seal(browser, "login", {"query": query})},
         error=error,
@@ -81,7 +87,7 @@ def _sign_in(server: Server, request: Request, addresses: Addresses) -> Response
     wait = _reserve(server, request, username)
     if wait:
         response = _form(
-            server, addresses, browser, query, error=wait_text(wait), username=username, status=429
+            server, request, addresses, browser, query, error=wait_text(wait), username=username, status=429
         )
         response.headers["Retry-After"] = str(wait)
         return response
@@ -89,7 +95,7 @@ def _sign_in(server: Server, request: Request, addresses: Addresses) -> Response
     if subject is None:
         # Without the name: now and then somebody types the password into that field.
         server.events.emit("login_failed", {})
-        return _form(server, addresses, browser, query, error=_WRONG, username=username, status=403)
+        return _form(server, request, addresses, browser, query, error=_WRONG, username=username, status=403)
     _forgive(server, request, username)
     response = redirect(_next(server, addresses, query), 303)
     cookies.sign_in(response, browser, subject)
@@ -108,7 +114,7 @@ def _go_on(server: Server, request: Request, addresses: Addresses, browser: Brow
         # Without a cookie this may come from another site, to which browsers do not lend it: an answer that
         # sets a new one would sign out whoever is signed in. The next page, asked for by GET, knows better.
         return redirect(_next(server, addresses, query), 303)
-    return _form(server, addresses, browser, query, error=_OUTDATED, status=403)
+    return _form(server, request, addresses, browser, query, error=_OUTDATED, status=403)
 
 
 def _credentials(form: Parameters) -> tuple[str, str]:
@@ -146,11 +152,14 @@ def logout(server: Server, request: Request, addresses: Addresses) -> Response:
     browser = cookies.read(request)
     pending = cookies.unseal(browser, "logout", form.get("continue"), LOGIN_PAGE_SECONDS)
     if pending is None:
-        return server.pages.error(
-            "This page is out of date", "Nobody was signed out.", advice="Load it again.", status=403
+        return server.pages_for(request).error(
+            say("This page is out of date"),
+            say("Nobody was signed out."),
+            advice=say("Load it again."),
+            status=403,
         )
     if pending["query"] is None:
-        response = server.pages.signed_out()
+        response = server.pages_for(request).signed_out()
     else:
         response = redirect(_next(server, addresses, pending["query"]), 303)
     cookies.sign_out(response, browser)

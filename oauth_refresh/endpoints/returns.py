@@ -16,6 +16,7 @@ from ..errors import OAuthError
 from ..redirects import add_query, display_host
 from ..responses import error_members
 from ..server import Server, User
+from ..wording import say
 
 log = logging.getLogger("oauth_refresh")
 
@@ -31,7 +32,12 @@ def _answer_url(addresses: Addresses, target: Target, members: Mapping[str, str]
 
 
 def back(
-    server: Server, addresses: Addresses, target: Target, error: OAuthError, user: User | None
+    server: Server,
+    request: Request,
+    addresses: Addresses,
+    target: Target,
+    error: OAuthError,
+    user: User | None,
 ) -> Response:
     """Tell the client by redirect. A browser in which nobody is signed in is not sent to a stranger's site.
 
@@ -40,11 +46,11 @@ def back(
     """
     if user is not None or target.client.configured:
         return answer(addresses, target, error_members(error))
-    return server.pages.return_to_client(
+    return server.pages_for(request).return_to_client(
         _answer_url(addresses, target, error_members(error)),
         display_host(target.redirect_uri),
-        title="You are not signed in",
-        message="The application asked to go on without a login page.",
+        title=say("You are not signed in"),
+        message=say("The application asked to go on without a login page."),
         client_name=target.client.name,
         status=400,
     )
