@@ -160,7 +160,7 @@ def _valkey(folder: Path, stack: ExitStack) -> Store:
 
     from tests.backends.valkey import single
 
-    server = single(folder, "--save", "", "--appendonly", "yes")
+    server = single(folder).start()
     stack.callback(server.stop)
     client = redis.Redis(host="127.0.0.1", port=server.port)
     stack.callback(client.close)
@@ -168,14 +168,12 @@ def _valkey(folder: Path, stack: ExitStack) -> Store:
 
 
 def _cluster(folder: Path, stack: ExitStack) -> Store:
-    import redis
     from redis.cluster import RedisCluster
 
     from tests.backends.valkey import cluster
 
     made = stack.enter_context(cluster(folder))
     host, port = made.nodes[0].address.split(":")
-    del redis
     client = RedisCluster(host=host, port=int(port))
     stack.callback(client.close)
     return Store("cluster", made.url, RawValkey(client))

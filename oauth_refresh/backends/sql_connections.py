@@ -9,6 +9,7 @@ import os
 import select
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from threading import Semaphore
 from time import monotonic
 from typing import Any, NoReturn, Protocol
@@ -54,6 +55,17 @@ class Link:
         self.cursor = connection.cursor()
         self.era = era
         self.opened_at = monotonic()
+        self._said = _listener(connection)
+
+    def has_something_to_say(self) -> bool:
+        """Whether the server has sent anything since the last answer: as a rule, that it hung up.
+
+        It costs no round trip, and spares a swap the connections that a restart of the server left behind.
+        """
+        try:
+            return bool(self._said())
+        except Exception:  # the driver's own, when it has closed the connection already
+            return True
 
     def close(self) -> None:
         with suppress(Exception):  # it may be broken
@@ -134,7 +146,7 @@ class PooledServer:
             except IndexError:
                 return self._open()
             is_young = monotonic() - link.opened_at < self._recycle
-            if is_young and link.era is self._era and not _has_something_to_say(link.connection):
+            if is_young and link.era is self._era and not link.has_something_to_say():
                 return link
             link.close()
 
@@ -244,24 +256,19 @@ def _is_lost(dialect: Dialect, error: BaseException, connection: Any, cursor: An
     return dialect.is_disconnect(error, connection, cursor)
 
 
-def _has_something_to_say(connection: Any) -> bool:
-    """Whether the server has sent anything since the last answer: as a rule, that it hung up.
-
-    It costs no round trip, and spares a swap the connections that a restart of the server left behind.
-    """
+def _listener(connection: Any) -> Callable[[], Any]:
+    """What to ask, without waiting, whether there is something to read from this connection."""
     fileno = getattr(connection, "fileno", None) or getattr(
         getattr(connection, "_sock", None), "fileno", None
     )
     if fileno is None:
-        return False
-    try:
-        if hasattr(select, "poll"):
-            poll = select.poll()
-            poll.register(fileno(), select.POLLIN)
-            return bool(poll.poll(0))
-        return bool(select.select([fileno()], [], [], 0)[0])
-    except Exception:  # the driver's own, when it has closed the connection already
-        return True
+        return lambda: False
+    number = fileno()
+    if hasattr(select, "poll"):
+        poll = select.poll()
+        poll.register(number, select.POLLIN)
+        return partial(poll.poll, 0)
+    return lambda: select.select([number], [], [], 0)[0]
 
 
 _servers: WeakSet[Any] = WeakSet()
