@@ -20,6 +20,7 @@ from .parameters import Parameters, printable
 
 FORMAT = 1
 GRANT_TYPES = ("authorization_code", "refresh_token")
+CLIENT_CREDENTIALS = "client_credentials"
 CLIENT_ID_PREFIX = "oc_"
 CLIENT_SECRET_PREFIX = "ocs_"
 UNUSED_TTL = 86400.0
@@ -154,6 +155,13 @@ class Clients:
         self._configured = dict(configured)
         self._failures = failures
         self._clock = clock
+
+    @property
+    def grant_types(self) -> tuple[str, ...]:
+        """The grant types that some client may use. Only the operator lets a client speak for itself."""
+        if any(client.may(CLIENT_CREDENTIALS) for client in self._configured.values()):
+            return (*GRANT_TYPES, CLIENT_CREDENTIALS)
+        return GRANT_TYPES
 
     def get(self, client_id: str) -> Client | None:
         """The client with exactly this id, or None."""

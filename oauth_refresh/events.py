@@ -21,6 +21,7 @@ CATALOGUE: Mapping[str, str] = MappingProxyType(
         "code_redeemed": "the client exchanged its code for the first tokens",
         "code_reused": "a code was redeemed twice, with everything right: the grant has ended",
         "grant_created": "the application, or a command, made tokens without a browser",
+        "client_token_issued": "a client got an access token for itself, without a user",
         "token_rotated": "a refresh token was exchanged for its successor",
         "token_repeated": "a refresh that was answered before was answered again, with the same tokens",
         "token_reused": "a replaced refresh token came back too late: theft, or a client that forgets",

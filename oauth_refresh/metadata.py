@@ -17,6 +17,7 @@ def authorization_server(
     scopes: Iterable[str],
     resources: Iterable[str],
     registration: bool,
+    grant_types: Iterable[str] = GRANT_TYPES,
 ) -> dict[str, object]:
     """RFC 8414 section 2. Lists are explicit wherever the default would promise what is not there."""
     endpoints = addresses.base + prefix
@@ -28,7 +29,7 @@ def authorization_server(
         "introspection_endpoint": f"{endpoints}/introspect",
         "response_types_supported": ["code"],
         "response_modes_supported": ["query"],
-        "grant_types_supported": list(GRANT_TYPES),
+        "grant_types_supported": list(grant_types),
         "token_endpoint_auth_methods_supported": list(AUTH_METHODS),
         "revocation_endpoint_auth_methods_supported": list(AUTH_METHODS),
         "introspection_endpoint_auth_methods_supported": [m for m in AUTH_METHODS if m != "none"],

@@ -44,6 +44,24 @@ def grantable(
     return _some_of(meant, open_to_client, "none of the requested scopes is available to this client")
 
 
+def of_client_itself(
+    requested: Collection[str] | None,
+    known: Collection[str],
+    default: Collection[str],
+    allowed_for_client: Collection[str] | None,
+) -> tuple[str, ...]:
+    """The scopes of a token that a client gets without a user (RFC 6749 section 4.4.2).
+
+    No user looks at these, so a client without scopes of its own has the default ones and no others, and
+    nothing is left out in silence: raises InvalidScope if any of the requested ones is not available.
+    """
+    available = set(allowed_for_client or default) & set(known)
+    meant = set(requested or ()) - (TOLERATED - set(known))
+    if not meant <= available:
+        raise InvalidScope("scope: not all of it is available to this client")
+    return tuple(sorted(meant or available))
+
+
 def narrow(requested: Collection[str] | None, granted: Collection[str]) -> tuple[str, ...]:
     """The scopes of a token under a grant that has `granted` (RFC 6749 section 6).
 

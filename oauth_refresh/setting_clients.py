@@ -10,7 +10,9 @@ from .setting_addresses import read_redirect_uri
 from .setting_protection import read_scope_text
 from .setting_values import BOOLEAN, NAME, Kind, Refused, list_of, read_each, read_lifetime, shown
 
+CLIENT_CREDENTIALS = "client_credentials"
 GRANT_TYPES = ("authorization_code", "refresh_token")
+GRANT_TYPES_KNOWN = (*GRANT_TYPES, CLIENT_CREDENTIALS)
 AUTH_METHODS = ("none", "client_secret_basic", "client_secret_post")
 
 _CLIENT_ID = re.compile(r"[\x21-\x7e]{1,255}")
@@ -32,8 +34,8 @@ def _read_secret_hash(value: object) -> str:
 
 
 def _read_grant_type(text: str) -> str:
-    if text not in GRANT_TYPES:
-        raise Refused(f"{shown(text)} is not one of {', '.join(GRANT_TYPES)}")
+    if text not in GRANT_TYPES_KNOWN:
+        raise Refused(f"{shown(text)} is not one of {', '.join(GRANT_TYPES_KNOWN)}")
     return text
 
 
@@ -156,6 +158,8 @@ def _contradictions(client: Mapping[str, object]) -> list[str]:
     if method not in (None, "none") and not secrets:
         reasons.append(f"has no client_secret, but token_endpoint_auth_method {method}")
     grant_types = client.get("grant_types", GRANT_TYPES)
+    if not secrets and isinstance(grant_types, tuple) and CLIENT_CREDENTIALS in grant_types:
+        reasons.append(f"has no client_secret, which {CLIENT_CREDENTIALS} needs")
     codes = isinstance(grant_types, tuple) and "authorization_code" in grant_types
     if codes and not client.get("redirect_uris"):
         reasons.append("has no redirect_uris, which authorization_code needs")

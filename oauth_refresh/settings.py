@@ -356,7 +356,9 @@ class Settings:
         CLIENTS,
         """Clients that you know, by client id. In a file each is a table `[clients.NAME]`. A secret is given
         as `client_secret`, or its SHA-256 in hex as `client_secret_hash` (for a random secret only); without
-        one the client is public. `grant_types` are `authorization_code` and `refresh_token` if not given.
+        one the client is public. `grant_types` are `authorization_code` and `refresh_token` if not given;
+        `client_credentials` gives a client with a secret access tokens of its own, with the scopes of its
+        `scope`, else the default scopes, and without a user.
         A client that is `trusted` skips the consent page, if it has a secret or an `https` redirect URI: any
         program can claim to be another one. A client with a secret can ask about its own access tokens at the
         introspection endpoint; `introspect` lets a resource server ask about those for some protected paths

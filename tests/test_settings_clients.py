@@ -93,6 +93,11 @@ def test_a_client_without_grant_types_needs_no_redirect_uri() -> None:
             "introspect 'api' is no protected path such as /api",
             id="introspect-no-path",
         ),
+        pytest.param(
+            {"redirect_uris": [URI], "grant_types": ["authorization_code", "client_credentials"]},
+            "has no client_secret, which client_credentials needs",
+            id="client-credentials-public",
+        ),
         pytest.param({"colour": "red"}, "'colour' is no member", id="unknown"),
         pytest.param(
             {"redirect_uris": []}, "has no redirect_uris, which authorization_code needs", id="no-uri"
@@ -115,7 +120,7 @@ def test_a_client_without_grant_types_needs_no_redirect_uri() -> None:
         ),
         pytest.param(
             {"redirect_uris": [URI], "grant_types": ["password"]},
-            "grant_types 'password' is not one of authorization_code, refresh_token",
+            "grant_types 'password' is not one of authorization_code, refresh_token, client_credentials",
             id="grant-type",
         ),
         pytest.param(

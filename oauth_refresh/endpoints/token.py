@@ -1,4 +1,4 @@
-"""POST /oauth/token: exchange an authorization code or a refresh token (RFC 6749 sections 4.1.3 and 6)."""
+"""POST /oauth/token: tokens for a code, a refresh token, or a client itself (RFC 6749 4.1.3, 6 and 4.4)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from werkzeug.wrappers import Request, Response
 
 from ..addresses import Addresses
 from ..cases import Ask, Issue, Refuse
-from ..clients import Client, Credentials, read_credentials
+from ..clients import CLIENT_CREDENTIALS, Client, Credentials, read_credentials
 from ..errors import (
     InvalidGrant,
     InvalidRequest,
@@ -19,7 +19,7 @@ from ..parameters import Parameters, read_form
 from ..refusals import error_of
 from ..resources import select
 from ..responses import json_response
-from ..scopes import TOLERATED, join, parse_scope
+from ..scopes import TOLERATED, join, of_client_itself, parse_scope
 from ..server import Server
 from ..tokens import CODE, REFRESH, Presented
 
@@ -41,12 +41,15 @@ def token(server: Server, request: Request, addresses: Addresses) -> Response:
     grant_type = form.get("grant_type")
     if grant_type is None:
         raise InvalidRequest("grant_type: missing")
-    if grant_type not in ("authorization_code", "refresh_token"):
-        raise UnsupportedGrantType("grant_type: authorization_code or refresh_token")
+    supported = server.clients.grant_types
+    if grant_type not in supported:
+        raise UnsupportedGrantType(f"grant_type: {', '.join(supported[:-1])} or {supported[-1]}")
     credentials = read_credentials(request.headers.get("Authorization"), form)
     if grant_type == "authorization_code":
         return _redeem(server, form, credentials, addresses)
-    return _refresh(server, form, credentials, addresses)
+    if grant_type == "refresh_token":
+        return _refresh(server, form, credentials, addresses)
+    return _speak_for_itself(server, form, credentials, addresses)
 
 
 def _redeem(server: Server, form: Parameters, credentials: Credentials, addresses: Addresses) -> Response:
@@ -104,6 +107,27 @@ def _named_by(server: Server, refresh_token: Presented) -> Client | None:
     return server.clients.authenticate(Credentials(owner))
 
 
+def _speak_for_itself(
+    server: Server, form: Parameters, credentials: Credentials, addresses: Addresses
+) -> Response:
+    """An access token alone: whoever has the secret gets the next one as easily (section 4.4.3)."""
+    client = server.clients.authenticate(credentials)
+    if client.public or not client.may(CLIENT_CREDENTIALS):
+        raise UnauthorizedClient(f"this client is not registered for {CLIENT_CREDENTIALS}")
+    text = form.get("scope")
+    scopes = of_client_itself(
+        None if text is None else parse_scope(text),
+        server.settings.known_scopes,
+        server.default_scopes,
+        client.scopes,
+    )
+    resources = select(form.all("resource"), server.resources(addresses))
+    issued = server.registry.create_for_client(
+        client.client_id, scopes, resources, server.policy_for(client).access_ttl
+    )
+    return _answer(issued.access_token, issued.expires_in, None, issued.scopes)
+
+
 def _presented(server: Server, form: Parameters, name: str, kind: str) -> Presented:
     text = form.get(name)
     if text is None:
@@ -132,13 +156,20 @@ def _granted(answer: Issue | Refuse, presented: Presented) -> Issue:
 
 
 def _tokens(issue: Issue) -> Response:
+    return _answer(issue.access_token, issue.expires_in, issue.refresh_token, issue.rights.scopes)
+
+
+def _answer(
+    access_token: str, expires_in: int, refresh_token: str | None, scopes: tuple[str, ...]
+) -> Response:
+    """RFC 6749 section 5.1."""
     members: dict[str, object] = {
-        "access_token": issue.access_token,
+        "access_token": access_token,
         "token_type": "Bearer",
-        "expires_in": issue.expires_in,
+        "expires_in": expires_in,
     }
-    if issue.refresh_token is not None:
-        members["refresh_token"] = issue.refresh_token
-    if issue.rights.scopes:
-        members["scope"] = join(issue.rights.scopes)
+    if refresh_token is not None:
+        members["refresh_token"] = refresh_token
+    if scopes:
+        members["scope"] = join(scopes)
     return json_response(members)

@@ -59,6 +59,7 @@ def _document(server: Server, request: Request, addresses: Addresses) -> dict[st
             server.settings.prefix,
             scopes=server.settings.known_scopes,
             resources=server.resources(addresses),
+            grant_types=server.clients.grant_types,
             registration=server.settings.registration == "open",
         )
     for prefix in ("", *server.prefixes):
