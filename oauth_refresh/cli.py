@@ -7,6 +7,7 @@ import click
 from . import __version__
 from .commands.client import client
 from .commands.demo import demo
+from .commands.doctor import doctor
 from .commands.explain import explain
 from .commands.grant import grant
 from .commands.purge import purge
@@ -25,11 +26,12 @@ def main() -> None:
     Who has access now?         oauth-refresh grant list
     A laptop is lost:           oauth-refresh grant revoke --subject alice
     "Why was I logged out?":    oauth-refresh explain
+    Something does not work:    oauth-refresh doctor
 
     Commands take the settings of the server from the same environment and files; --registry and --config name
     others. `oauth-refresh COMMAND --help` has examples.
     """
 
 
-for command in (client, demo, explain, grant, purge, settings, token, user):
+for command in (client, demo, doctor, explain, grant, purge, settings, token, user):
     main.add_command(command)

@@ -1,0 +1,93 @@
+"""`oauth-refresh doctor`: what is wrong with a deployment, and how it is mended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from ..errors import ConfigurationError
+from .deployment import Deployment, on_deployment
+from .showing import json_option, plain, show_json
+
+if TYPE_CHECKING:
+    from ..doctor import Finding
+
+COLOURS = {"ok": "green", "warning": "yellow", "error": "red"}
+
+
+@click.command()
+@click.argument("url", required=False)
+@click.option("--outside", is_flag=True, help="Look at the URL alone, from a host that is not the server's.")
+@json_option
+@on_deployment
+def doctor(deployment: Deployment, url: str | None, outside: bool, as_json: bool) -> None:
+    """Look at a deployment from inside and from outside, and say how to mend what is wrong.
+
+    Inside are the settings, the secret, the registry and the files of this host. URL is the public address
+    of the server (by default OAUTH_ISSUER): its documents, its endpoints and its protected paths are asked
+    for as a client does. With both at hand a grant of the doctor's own is renewed there and taken out again,
+    which shows whether the server that clients reach has this registry, this secret, this time, in every
+    worker.
+
+    The exit code is 1 if there is an error.
+
+    \b
+    Examples:
+      oauth-refresh doctor
+      oauth-refresh doctor https://notes.example.org
+      oauth-refresh doctor --outside https://notes.example.org --json
+    """
+    if outside and url is None:
+        raise click.UsageError("--outside needs the URL to look at")
+    if url is not None and not url.startswith(("http://", "https://")):
+        raise click.UsageError(f"{url!r} is no URL: it begins with https://")
+    findings = list(_outside(url) if outside and url else _everything(deployment, url))
+    if as_json:
+        show_json([each._asdict() for each in findings])
+    else:
+        _tell(findings)
+    if any(each.severity == "error" for each in findings):
+        click.get_current_context().exit(1)
+
+
+def _outside(url: str) -> Iterator[Finding]:
+    from ..doctor import outside
+
+    yield from outside.examine(url, None).findings
+
+
+def _everything(deployment: Deployment, url: str | None) -> Iterator[Finding]:
+    from ..doctor import error, inside, outside, together
+
+    try:
+        server = deployment.server
+    except ConfigurationError as mistakes:
+        for problem in mistakes.problems:
+            yield error("settings", problem, "Correct this setting: no server starts with it.")
+        if url is not None:
+            yield from _outside(url)
+        return
+    inner = list(inside.examine(server))
+    yield from inner
+    url = url or server.settings.issuer
+    if url is None:
+        return
+    prefixes = None if callable(server.settings.protect) else server.prefixes
+    seen = outside.examine(url, prefixes)
+    yield from seen.findings
+    broken = any(each.severity == "error" and each.about == "registry" for each in inner)
+    if seen.token_endpoint is not None and not broken:
+        yield from together.examine(server, seen.token_endpoint)
+
+
+def _tell(findings: list[Finding]) -> None:
+    for each in findings:
+        click.secho(f"{each.severity:<8}", fg=COLOURS[each.severity], nl=False)
+        click.echo(f"{each.about}: {plain(each.text)}")
+        if each.fix:
+            click.echo(f"        -> {plain(each.fix)}")
+    errors = sum(each.severity == "error" for each in findings)
+    warnings = sum(each.severity == "warning" for each in findings)
+    click.secho(f"\n{errors} errors, {warnings} warnings", bold=True)

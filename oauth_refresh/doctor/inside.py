@@ -1,0 +1,185 @@
+"""From inside: do the settings, the registry and the files of this host fit a server that others reach?"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from ipaddress import ip_network
+
+from ..backends.base import Backend
+from ..errors import RegistryError
+from ..server import Server
+from ..settings import Settings
+from ..users import UsersFile
+from . import Finding, error, ok, warning
+
+SHORT_GRACE = 30.0
+"""Seconds. Proxies wait for a minute by default before they give a request up."""
+
+
+def examine(server: Server) -> Iterator[Finding]:
+    settings = server.settings
+    yield ok("settings", "All settings can be read, and they agree with each other.")
+    for text in settings.warnings:
+        yield warning("settings", text, "Correct the name, or take the variable out.")
+    yield from _issuer(settings)
+    yield from _secret(settings, server.backend)
+    yield from _registry(settings, server.backend)
+    yield from _users(settings)
+    yield from _proxies(settings)
+    yield from _protection(settings, server)
+    yield from _grace(settings)
+    yield from _event_log(settings)
+
+
+def _issuer(settings: Settings) -> Iterator[Finding]:
+    if settings.issuer is None:
+        yield warning(
+            "issuer",
+            "OAUTH_ISSUER is not set: only loopback hosts are served, and everybody else hears an error.",
+            "Set OAUTH_ISSUER to the public https URL, exactly as clients see it.",
+        )
+    elif settings.issuer.startswith("https://") or settings.is_loopback:
+        yield ok("issuer", f"The issuer is {settings.issuer}.")
+    else:
+        yield error(
+            "issuer",
+            f"The issuer {settings.issuer} is http: tokens and passwords cross the network readable.",
+            "Put TLS in front, set OAUTH_ISSUER to the https URL and take OAUTH_ALLOW_HTTP out.",
+        )
+
+
+def _secret(settings: Settings, backend: Backend) -> Iterator[Finding]:
+    if settings.secret_key is not None:
+        yield ok("secret", "The server secret is configured.")
+        return
+    where = "in the registry itself" if backend.beside is None else "in a file beside the registry"
+    yield warning(
+        "secret",
+        f"OAUTH_SECRET_KEY is not set: a drawn secret is kept {where}, so a leaked backup forges tokens, and "
+        "a registry that lost writes logs its users out.",
+        'Set OAUTH_SECRET_KEY to what python -c "import secrets; print(secrets.token_urlsafe(32))" prints. '
+        "Tokens that are out stay good; sign-ins on the login page end.",
+    )
+
+
+def _registry(settings: Settings, backend: Backend) -> Iterator[Finding]:
+    if not backend.shared:
+        yield error(
+            "registry",
+            "The registry is in the memory of each process: every worker has grants of its own, so that a "
+            "client's requests fail now and then, and a restart logs everybody out.",
+            "Set OAUTH_REGISTRY, for example to sqlite:///var/lib/app/oauth.db.",
+        )
+        return
+    url = settings.registry if isinstance(settings.registry, str) else ""
+    if settings.issuer is not None and url.startswith(("sqlite:", "file:")) and ":///" not in url:
+        yield warning(
+            "registry",
+            f"{url} is relative to the folder in which a process starts (now {backend.beside}).",
+            "Name it with three slashes and its whole path, so that nothing ever starts an empty one.",
+        )
+    try:
+        _write_and_remove(backend)
+    except RegistryError as trouble:
+        yield error("registry", f"The registry cannot be written: {trouble}", "Do what this says.")
+        return
+    yield ok("registry", "The registry can be read and written.")
+    if backend.beside is not None:
+        names = ("", "-wal", "-shm", ".secret")
+        yield from _private("registry", [backend.beside + name for name in names])
+
+
+def _write_and_remove(backend: Backend) -> None:
+    key, now = b"d" + secrets.token_bytes(16), time.time()
+    backend.swap(key, None, b"\x01", now + 60)
+    entry = backend.get(key)
+    if entry is None or not backend.swap(key, entry, None):
+        raise RegistryError("a record that was just written is not there: are two stores behind one address?")
+
+
+def _private(about: str, paths: list[str]) -> Iterator[Finding]:
+    for path in paths:
+        try:
+            mode = os.stat(path).st_mode & 0o777
+        except OSError:
+            continue
+        if mode & 0o007:
+            text = f"{path} has mode {mode:o}: every account of this host can read it."
+            yield warning(about, text, f"chmod o= {path}, and give its folder mode 0700.")
+
+
+def _users(settings: Settings) -> Iterator[Finding]:
+    ways = (settings.user_loader, settings.trust_remote_user, settings.users_file, settings.password_check)
+    if not any(ways):
+        yield error(
+            "sign-in",
+            "Nobody can sign in: this server does not know how its users do so.",
+            "Set OAUTH_USERS_FILE, OAUTH_USER_LOADER, OAUTH_PASSWORD_CHECK or OAUTH_TRUST_REMOTE_USER.",
+        )
+        return
+    yield ok("sign-in", "Users can sign in.")
+    if settings.user_loader is not None and settings.login_url is None and not any(ways[2:]):
+        yield warning(
+            "sign-in",
+            "Users are known by OAUTH_USER_LOADER, and there is no page to send those to who are not.",
+            "Set OAUTH_LOGIN_URL to the application's login page.",
+        )
+    if settings.users_file is not None:
+        yield from _private("sign-in", [settings.users_file])
+        if not UsersFile(settings.users_file).names():
+            text = f"There is no user in {settings.users_file}."
+            yield warning("sign-in", text, "oauth-refresh user add NAME")
+
+
+def _proxies(settings: Settings) -> Iterator[Finding]:
+    everywhere = [each for each in settings.trusted_proxies if ip_network(each, strict=False).prefixlen == 0]
+    if not everywhere:
+        return
+    danger = "count failed logins against whom they like"
+    if settings.trust_remote_user:
+        danger = "name themselves any user they like, by one header"
+    yield error(
+        "proxies",
+        f"OAUTH_TRUSTED_PROXIES holds {everywhere[0]}, so everybody is a trusted proxy and may {danger}.",
+        "Name the addresses of your proxies alone, such as 127.0.0.1 or 10.0.0.0/8.",
+    )
+
+
+def _protection(settings: Settings, server: Server) -> Iterator[Finding]:
+    if callable(settings.protect) or server.prefixes:
+        yield ok("protection", f"Protected: {', '.join(server.prefixes) or 'what a callable says'}.")
+        return
+    yield warning(
+        "protection",
+        "No path is protected: every request reaches the application without a token.",
+        'Set OAUTH_PROTECT, for example to "/api=notes:read".',
+    )
+
+
+def _grace(settings: Settings) -> Iterator[Finding]:
+    if settings.refresh_grace >= SHORT_GRACE:
+        return
+    yield warning(
+        "grace",
+        f"Grace is {settings.refresh_grace:g} seconds: a refresh that a proxy holds up for longer, "
+        "or whose answer gets lost, can end the grant.",
+        "Set OAUTH_REFRESH_GRACE above the longest time that a request can wait in front of the application.",
+    )
+
+
+def _event_log(settings: Settings) -> Iterator[Finding]:
+    path = settings.event_log
+    if path is None:
+        return
+    there = os.path.exists(path)
+    if os.path.isdir(path) or not os.access(path if there else os.path.dirname(path) or ".", os.W_OK):
+        yield error(
+            "event log",
+            f"The event log {path} cannot be written: its events are lost.",
+            "Make its folder, and let the account of the server write there.",
+        )
+        return
+    yield ok("event log", f"Events are appended to {path}.")
