@@ -7,6 +7,12 @@ from collections.abc import Generator
 
 import pytest
 
+from .requirements_seen import watch
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    watch(config)
+
 
 def in_ci() -> bool:
     return os.environ.get("CI", "").lower() in {"1", "true", "yes"}
