@@ -182,3 +182,8 @@ def error(answer: requests.Response) -> tuple[int, object]:
 def grant_id(token: Secret) -> str:
     """The id of the grant, which every code and token carries in its first 16 bytes."""
     return base64.urlsafe_b64decode(token.text[4:] + "==")[:16].hex()
+
+
+def generation_of(token: Secret) -> int:
+    """The number of a refresh token in its line. That of the first is 1."""
+    return int.from_bytes(base64.urlsafe_b64decode(token.text[4:] + "=")[16:20], "big")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import os
 import random
 import signal
@@ -17,7 +16,7 @@ import pytest
 
 from oauth_refresh.backends import open_backend
 from oauth_refresh.records import decode
-from tests.flows.client import OAuthClient, error, grant_id, pair
+from tests.flows.client import OAuthClient, error, generation_of, grant_id, pair
 from tests.flows.conftest import Serve
 from tests.flows.secret import Pair, Secret
 from tests.flows.servers import Gunicorn, wait_until
@@ -222,7 +221,3 @@ def assert_well(client: Survivor) -> None:
     assert client.client.call(renewed.access).status_code == 200
     assert client.client.revoke(renewed.refresh).status_code == 200
     assert error(client.client.call(renewed.access)) == (401, "invalid_token")
-
-
-def generation_of(token: Secret) -> int:
-    return int.from_bytes(base64.urlsafe_b64decode(token.text[4:] + "=")[16:20], "big")
