@@ -400,7 +400,8 @@ class SharedBackendContract(BackendContract):
             in_processes(lambda place: backend, Path(), raise_counter, method="fork")
             assert _body(backend, b"counter") == b"%d" % (PROCESSES * ROUNDS)
             assert backend.swap(b"k", entry, b"parent again") is True
-            assert list(unfinished) == [b"counter", b"k"]
+            # The counter came after the call: a walk may name it or not.
+            assert [key for key in unfinished if key != b"counter"] == [b"k"]
 
         @pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
         def test_a_fork_while_threads_work_harms_nobody(self, backend: Backend) -> None:
