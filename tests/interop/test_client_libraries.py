@@ -1,4 +1,4 @@
-"""Clients that we did not write, requests-oauthlib and Authlib, against the demo with four processes."""
+"""Clients that we did not write, requests-oauthlib and Authlib, from discovery to revocation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from requests_oauthlib import OAuth2Session as RequestsSession
 
 from tests.flows.headless import TIMEOUT, User
 from tests.flows.secret import Pair
-from tests.flows.servers import Gunicorn
 
 REDIRECT_URI = "http://127.0.0.1:8765/callback"
 SCOPE = "notes:read notes:write"
@@ -221,16 +220,16 @@ def register(server: Document, auth_method: str) -> Document:
 @pytest.mark.parametrize("auth_method", ["none", "client_secret_basic", "client_secret_post"])
 @pytest.mark.parametrize("library", [RequestsOAuthlib, Authlib], ids=["requests-oauthlib", "authlib"])
 def test_a_library_goes_the_whole_way_from_discovery_to_revocation(
-    demo: Gunicorn, library: type[Library], auth_method: str
+    base: str, library: type[Library], auth_method: str
 ) -> None:
-    api = f"{demo.base}/api/notes"
+    api = f"{base}/api/notes"
     server = discover(api)
     client = library(server, register(server, auth_method))
 
     first = client.sign_in(User())
     assert (first.expires_in, first.scopes) == (86400, frozenset(SCOPE.split()))
     assert client.get(api).status_code == 200
-    assert client.get(f"{demo.base}/api/echo").json()["subject"] == "alice"
+    assert client.get(f"{base}/api/echo").json()["subject"] == "alice"
 
     pairs = [first, *(client.refresh() for _ in range(3))]
     assert len({pair.refresh for pair in pairs} | {pair.access for pair in pairs}) == 8
@@ -245,9 +244,9 @@ def test_a_library_goes_the_whole_way_from_discovery_to_revocation(
 @pytest.mark.parametrize("auth_method", ["none", "client_secret_basic"])
 @pytest.mark.parametrize("library", [RequestsOAuthlib, Authlib], ids=["requests-oauthlib", "authlib"])
 def test_a_library_renews_by_itself_when_its_access_token_has_expired(
-    demo: Gunicorn, library: type[RequestsOAuthlib] | type[Authlib], auth_method: str
+    base: str, library: type[RequestsOAuthlib] | type[Authlib], auth_method: str
 ) -> None:
-    api = f"{demo.base}/api/notes"
+    api = f"{base}/api/notes"
     server = discover(api)
     client = library(server, register(server, auth_method))
     client.sign_in(User("bob"))
