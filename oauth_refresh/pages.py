@@ -13,7 +13,7 @@ import re
 import secrets
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from jinja2 import (
@@ -31,12 +31,14 @@ from werkzeug.wrappers import Response
 
 from .branding import Brand
 from .errors import ConfigurationError
+from .moments import ago, exactly
 from .wording import Wording, Words, choose, load, say
 
 TEMPLATES = (
     "account.html",
     "consent.html",
     "error.html",
+    "grants.html",
     "layout.html",
     "login.html",
     "message.html",
@@ -84,6 +86,43 @@ class ConsentView:
     resources: Sequence[str] = ()
     service_name: str = ""
     """Overrides the name that `Pages` was given, if not empty."""
+
+
+@dataclass(frozen=True)
+class Connection:
+    """One application, or one of several grants of it, on the page of connected applications.
+
+    `button` and `value` are the form field that ends it. Times are seconds since 1970; `last_used` is None
+    for never. `count` is how many grants there are, and `parts` are the newest of them if there are several.
+    """
+
+    button: Literal["client", "grant"]
+    value: str
+    name: str
+    since: float
+    last_used: float | None
+    scopes: Sequence[tuple[str, str]]
+    verified: bool = False
+    count: int = 1
+    parts: Sequence[Connection] = ()
+
+
+@dataclass(frozen=True)
+class GrantsView:
+    """One page of the applications that are connected to the user's account. `done` says what has just
+    been done; `are_all` is False if there are more grants than were looked at."""
+
+    account: str
+    action: str
+    hidden: Mapping[str, str]
+    connections: Sequence[Connection]
+    now: float
+    page: int = 1
+    pages: int = 1
+    are_all: bool = True
+    done: Words = ""
+    sign_out_action: str | None = None
+    sign_out_hidden: Mapping[str, str] = field(default_factory=dict)
 
 
 class Pages:
@@ -238,9 +277,17 @@ class Pages:
         """The user has signed out."""
         return self.message(say("You are signed out"), say("You can close this window."))
 
-    def account(self, subject: str, action: str, hidden: Mapping[str, str]) -> Response:
+    def account(
+        self, subject: str, action: str, hidden: Mapping[str, str], *, grants_url: str = ""
+    ) -> Response:
         """Who is signed in, with a button that signs out by a POST to `action`."""
-        return self._page("account.html", subject=subject, action=action, hidden=hidden)
+        return self._page(
+            "account.html", subject=subject, action=action, hidden=hidden, grants_url=grants_url
+        )
+
+    def grants(self, view: GrantsView) -> Response:
+        """What has access to the user's account, with a button at each that ends it."""
+        return self._page("grants.html", view=view)
 
     def _page(
         self, template: str, status: int = 200, form_sources: str = "'self'", **values: Any
@@ -332,7 +379,7 @@ def _environment(template_folder: str | None) -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    environment.filters.update(display=display, display_host=display_host)
+    environment.filters.update(display=display, display_host=display_host, ago=ago, exactly=exactly)
     problems = [problem for name in TEMPLATES if (problem := _problem_of(environment, name))]
     if problems:
         raise ConfigurationError(problems)

@@ -146,6 +146,14 @@ def forget_at(grant: Grant) -> float | None:
     return latest + FORGET_AFTER
 
 
+def is_live(grant: Grant, now: float) -> bool:
+    """Whether a client can use this grant now, or renew it. Not while its code waits to be redeemed."""
+    if grant.revoked_at is not None or not alive(grant.ends_at, now):
+        return False
+    can_renew = bool(grant.refresh_hash) and alive(grant.refresh_expires_at, now)
+    return can_renew or (grant.access is not None and alive(grant.access.expires_at, now))
+
+
 def alive(expires_at: float | None, now: float) -> bool:
     """Whether at least one whole second is left. None never ends."""
     return expires_at is None or expires_at - now >= 1

@@ -16,7 +16,7 @@ from werkzeug.wrappers import Response
 
 import oauth_refresh
 from oauth_refresh.errors import ConfigurationError
-from oauth_refresh.pages import ConsentView, Pages, display, display_host, wait_text
+from oauth_refresh.pages import Connection, ConsentView, GrantsView, Pages, display, display_host, wait_text
 from oauth_refresh.wording import Wording
 
 HIDDEN = {"request": 'a"b<c>&'}
@@ -27,6 +27,15 @@ VIEW = ConsentView(
     client_host="client.acme.example",
     scopes=(("notes:read", "Read your notes"), ("notes:write", "")),
     resources=("https://notes.example/mcp",),
+)
+
+
+GRANTS = GrantsView(
+    account="alice",
+    action="/oauth/grants",
+    hidden=HIDDEN,
+    connections=[Connection("client", "c1", "Acme", 1.0, None, [("notes:read", "Read your notes")])],
+    now=60.0,
 )
 
 
@@ -46,6 +55,7 @@ def every_page(pages: Pages) -> dict[str, Response]:
         "message": pages.message("Done", "All is well."),
         "signed_out": pages.signed_out(),
         "account": pages.account("alice", "/oauth/logout", HIDDEN),
+        "grants": pages.grants(GRANTS),
     }
 
 
@@ -467,7 +477,7 @@ def test_the_pages_render_from_a_zip_file(tmp_path: Path) -> None:
     archive = tmp_path / "app.zip"
     with ZipFile(archive, "w") as file:
         file.writestr("oauth_refresh/__init__.py", "")
-        modules = ("pages", "errors", "events", "branding", "wording")
+        modules = ("pages", "errors", "events", "branding", "moments", "wording")
         folders = [*package.glob("templates/*"), *package.glob("translations/*")]
         for path in [*(package / f"{name}.py" for name in modules), *folders]:
             file.write(path, f"oauth_refresh/{path.relative_to(package)}")

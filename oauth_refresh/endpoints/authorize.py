@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from typing import NamedTuple
 from urllib.parse import quote, unquote_plus
 
 from werkzeug.wrappers import Request, Response
@@ -16,31 +15,17 @@ from werkzeug.wrappers import Request, Response
 from ..addresses import Addresses
 from ..authorization import Target, Wanted, read_target, read_wanted
 from ..errors import AccessDenied, ConsentRequired, InvalidClient, LoginRequired, OAuthError, RegistryError
-from ..login import Browser
 from ..pages import ConsentView
 from ..parameters import Parameters, read_form, read_query
-from ..redirects import add_query, display_host, form_action_source, is_loopback_redirect
+from ..redirects import display_host, form_action_source, is_loopback_redirect
 from ..responses import error_response, prefers_json
 from ..server import Server, User
 from ..wording import say
-from .returns import answer, back, fault, query_of, redirect
+from .returns import answer, back, fault, query_of
+from .visits import Visit, to_login_of_application, visit_of
 
 DECISION_SECONDS = 600
 """How long a consent page can be answered."""
-
-
-class Visit(NamedTuple):
-    """One request of a browser: at which address it was made, and who sits at it."""
-
-    server: Server
-    request: Request
-    addresses: Addresses
-    browser: Browser
-    user: User | None
-
-    @property
-    def endpoints(self) -> str:
-        return self.addresses.base + self.server.settings.prefix
 
 
 def authorize(server: Server, request: Request, addresses: Addresses) -> Response:
@@ -51,7 +36,7 @@ def authorize(server: Server, request: Request, addresses: Addresses) -> Respons
         target = read_target(query, server.clients.get)
     except OAuthError as error:
         return _stay_here(server, request, error)
-    visit = _visit(server, request, addresses)
+    visit = visit_of(server, request, addresses)
     prompts = (query.get("prompt") or "").split(" ")
     try:
         wanted = _wanted(server, query, target, addresses)
@@ -74,11 +59,6 @@ def authorize(server: Server, request: Request, addresses: Addresses) -> Respons
 def _fault(request: Request) -> OAuthError:
     """Something is wrong here. The client hears it by redirect, for the browser would not tell it."""
     return OAuthError(f"error {fault(request.method, request.path)}")
-
-
-def _visit(server: Server, request: Request, addresses: Addresses) -> Visit:
-    browser = server.cookies(addresses).read(request)
-    return Visit(server, request, addresses, browser, server.user(request.environ, browser))
 
 
 def _wanted(server: Server, query: Parameters, target: Target, addresses: Addresses) -> Wanted:
@@ -144,7 +124,7 @@ def _sign_in_first(visit: Visit, target: Target) -> Response:
     # The login that `prompt=login` asks for is the one that follows now.
     query = _without_prompt_login(query_of(visit.request))
     if not server.has_login_page:
-        return _to_login_of_application(visit, query)
+        return to_login_of_application(visit, query)
     cookies = server.cookies(visit.addresses)
     response = server.pages_for(visit.request).login(
         f"{visit.endpoints}/login?{query}",
@@ -154,22 +134,6 @@ def _sign_in_first(visit: Visit, target: Target) -> Response:
     )
     cookies.remember(response, browser)
     return response
-
-
-def _to_login_of_application(visit: Visit, query: str) -> Response:
-    login_url = visit.server.settings.login_url
-    if login_url is None:
-        return visit.server.pages_for(visit.request).error(
-            say("Nobody can sign in here yet"),
-            say("This server does not know how its users sign in."),
-            advice=say("The operator sets OAUTH_LOGIN_URL, OAUTH_USERS_FILE or OAUTH_PASSWORD_CHECK."),
-            status=500,
-        )
-    # The way back is a path on this host, never a URL that a parameter could turn elsewhere.
-    mount = visit.addresses.path
-    way_back = f"{mount}{visit.request.path}?{query}"
-    where = mount + login_url if login_url.startswith("/") else login_url
-    return redirect(add_query(where, [("next", way_back)]), 302)
 
 
 def _without_prompt_login(query: str) -> str:
@@ -232,7 +196,7 @@ def _view(server: Server, user: User, target: Target, wanted: Wanted) -> Consent
 def _decide(server: Server, request: Request, addresses: Addresses) -> Response:
     form = read_form(request)
     form.require_single(("request", "decision"))
-    visit = _visit(server, request, addresses)
+    visit = visit_of(server, request, addresses)
     pending = server.cookies(addresses).unseal(
         visit.browser, "consent", form.get("request"), DECISION_SECONDS
     )

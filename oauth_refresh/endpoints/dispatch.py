@@ -14,6 +14,7 @@ from ..responses import error_response, json_response, prefers_json
 from ..server import Server
 from ..wording import say
 from .authorize import authorize
+from .grants import grants
 from .introspect import introspect
 from .login import login, logout
 from .register import register
@@ -42,7 +43,7 @@ class Endpoints:
     def __init__(self, server: Server) -> None:
         self._server = server
         prefix = server.settings.prefix
-        pages = {"/authorize": authorize, "/login": login}
+        pages = {"/authorize": authorize, "/login": login, "/grants": grants}
         found = {
             prefix + path: Endpoint(answer, ("GET", "HEAD", "POST"), page=True, shared=False)
             for path, answer in pages.items()

@@ -14,6 +14,7 @@ from ..redirects import form_action_source
 from ..server import Server
 from ..wording import Words, say
 from .returns import query_of, redirect
+from .visits import page_after_login
 
 LOGIN_PAGE_SECONDS = 3600
 PASSWORD_MAX = 1024
@@ -35,7 +36,10 @@ def login(server: Server, request: Request, addresses: Addresses) -> Response:
     if browser.subject is not None:
         hidden = {"continue": cookies.seal(browser, "logout", {"query": None})}
         response = server.pages_for(request).account(
-            browser.subject, _url(server, addresses, "/logout"), hidden
+            browser.subject,
+            _url(server, addresses, "/logout"),
+            hidden,
+            grants_url=_url(server, addresses, "/grants"),
         )
     else:
         response = _form(server, request, addresses, browser, None)
@@ -109,7 +113,8 @@ def _go_on(server: Server, request: Request, addresses: Addresses, browser: Brow
     The query of the URL is not sealed, and need not be: it is only ever shown to our own authorize endpoint.
     """
     text = query_of(request)
-    query = text if text and _target_of(server, text) is not None else None
+    known = text and (page_after_login(text) or _target_of(server, text) is not None)
+    query = text if known else None
     if browser.subject is not None or browser.seen_at is None:
         # Without a cookie this may come from another site, to which browsers do not lend it: an answer that
         # sets a new one would sign out whoever is signed in. The next page, asked for by GET, knows better.
@@ -167,8 +172,8 @@ def logout(server: Server, request: Request, addresses: Addresses) -> Response:
 
 
 def _next(server: Server, addresses: Addresses, query: str | None) -> str:
-    """Where a login leads: back to the authorization request, or to the page that says who is signed in."""
-    return _url(server, addresses, "/login" if query is None else f"/authorize?{query}")
+    """Where a login leads: to a page of ours, or back to the authorization request."""
+    return _url(server, addresses, page_after_login(query) or f"/authorize?{query}")
 
 
 def _url(server: Server, addresses: Addresses, path: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, Literal
 from urllib.parse import parse_qs
 
@@ -10,7 +11,8 @@ import pytest
 from playwright.sync_api import Browser, Page
 from werkzeug.wrappers import Request, Response
 
-from oauth_refresh.pages import ConsentView, Pages
+from oauth_refresh.pages import Connection, ConsentView, GrantsView, Pages
+from oauth_refresh.wording import say
 from tests.browser.conftest import Serve
 
 pytestmark = pytest.mark.browser
@@ -36,6 +38,25 @@ VIEWS = {
 }
 
 
+NOW = 1_800_000_000.0
+_ONE = Connection("grant", "f00d", "laptop", NOW - 9e6, NOW - 9e4, SCOPES)
+GRANTS = GrantsView(
+    account="alice",
+    action="/",
+    hidden=HIDDEN,
+    now=NOW,
+    done=say("{client} no longer has access to your account.", client="Cursor"),
+    sign_out_action="/",
+    connections=[
+        Connection("client", "c1", "Claude", NOW - 9e5, NOW - 300, SCOPES, count=30, parts=[_ONE] * 2),
+        Connection("client", "c2", "W" * 300, NOW - 9e7, None, [("a_scope_without_words_" * 4, "")]),
+        Connection("grant", "f00d", "", NOW - 60, NOW, ()),
+    ],
+    page=2,
+    pages=3,
+)
+
+
 def shown(pages: Pages) -> dict[str, Response]:
     return {
         "login": pages.login("/login", HIDDEN, client_name="Claude Code"),
@@ -53,7 +74,9 @@ def shown(pages: Pages) -> dict[str, Response]:
             correlation_id="7f3a",
         ),
         "message": pages.signed_out(),
-        "account": pages.account("alice", "/", HIDDEN),
+        "account": pages.account("alice", "/", HIDDEN, grants_url="/grants"),
+        "grants": pages.grants(GRANTS),
+        "grants_none": pages.grants(replace(GRANTS, connections=[], page=2, pages=3, are_all=False)),
     }
 
 
@@ -173,7 +196,8 @@ def test_the_style_passes_the_policy_and_nothing_else_is_asked_for(
     requested: list[str] = []
     page.on("request", lambda request: requested.append(request.url))
     page.goto(f"{origin}/{name}")
-    assert page.evaluate("getComputedStyle(document.querySelector('main')).maxWidth") == "448px"
+    width = "704px" if name.startswith("grants") else "448px"
+    assert page.evaluate("getComputedStyle(document.querySelector('main')).maxWidth") == width
     assert complaints == []
     assert [url for url in requested if not url.endswith("/favicon.ico")] == [f"{origin}/{name}"]
 

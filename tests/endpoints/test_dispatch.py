@@ -167,7 +167,7 @@ def test_every_page_has_its_guards(server: InProcess, alice: Browser) -> None:
         policy = page.headers["Content-Security-Policy"]
         assert policy.startswith("default-src 'none'; ")
         assert "frame-ancestors 'none'" in policy
-        assert not re.search(r'(?:src|href)="(?!http://127\.0\.0\.1:4711/)', page.text)
+        assert not re.search(r'(?:src|href)="(?!http://(?:127\.0\.0\.1:4711|localhost:8000)/)', page.text)
 
 
 @pytest.mark.requirement("HTTP-19")

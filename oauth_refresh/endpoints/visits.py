@@ -1,0 +1,77 @@
+"""Who visits a page, at which address, and what comes first if nobody is signed in?"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from werkzeug.wrappers import Request, Response
+
+from ..addresses import Addresses
+from ..login import Browser
+from ..redirects import add_query
+from ..server import Server, User
+from ..wording import say
+from .returns import redirect
+
+PAGES = ("/grants", "/admin")
+"""Pages that a user signs in for, beside the consent page."""
+
+
+class Visit(NamedTuple):
+    """One request of a browser: at which address it was made, and who sits at it."""
+
+    server: Server
+    request: Request
+    addresses: Addresses
+    browser: Browser
+    user: User | None
+
+    @property
+    def endpoints(self) -> str:
+        return self.addresses.base + self.server.settings.prefix
+
+
+def visit_of(server: Server, request: Request, addresses: Addresses) -> Visit:
+    browser = server.cookies(addresses).read(request)
+    return Visit(server, request, addresses, browser, server.user(request.environ, browser))
+
+
+def sign_in_for_page(visit: Visit, page: str) -> Response:
+    """The login, ours or the application's, that leads to this one of `PAGES`."""
+    server, browser, query = visit.server, visit.browser, query_for(page)
+    if not server.has_login_page:
+        return to_login_of_application(visit, "")
+    cookies = server.cookies(visit.addresses)
+    response = server.pages_for(visit.request).login(
+        f"{visit.endpoints}/login?{query}", {"continue": cookies.seal(browser, "login", {"query": query})}
+    )
+    cookies.remember(response, browser)
+    return response
+
+
+def query_for(page: str) -> str:
+    """What a login carries instead of an authorization request, when it leads to a page of ours."""
+    return f"to={page.lstrip('/')}"
+
+
+def page_after_login(query: str | None) -> str | None:
+    """Where a login with this query leads, below the prefix; None if the query is a client's request."""
+    if query is None:
+        return "/login"
+    return next((page for page in PAGES if query == query_for(page)), None)
+
+
+def to_login_of_application(visit: Visit, query: str) -> Response:
+    login_url = visit.server.settings.login_url
+    if login_url is None:
+        return visit.server.pages_for(visit.request).error(
+            say("Nobody can sign in here yet"),
+            say("This server does not know how its users sign in."),
+            advice=say("The operator sets OAUTH_LOGIN_URL, OAUTH_USERS_FILE or OAUTH_PASSWORD_CHECK."),
+            status=500,
+        )
+    # The way back is a path on this host, never a URL that a parameter could turn elsewhere.
+    mount = visit.addresses.path
+    way_back = f"{mount}{visit.request.path}" + (f"?{query}" if query else "")
+    where = mount + login_url if login_url.startswith("/") else login_url
+    return redirect(add_query(where, [("next", way_back)]), 302)
