@@ -251,9 +251,10 @@ def _rotate(case: Case) -> Issue | Refuse:
         return Refuse("generations")
     link = _successor(case, grant.generation)
     replaced = _lingering(case)
+    rotations = _rotations(case, 1)
     return _advance(
         "rotated",
-        case._replace(grant=replace(grant, rotations=_rotations(case, 1))),
+        case if rotations == grant.rotations else case._replace(grant=replace(grant, rotations=rotations)),
         link,
         Previous(case.presented.hash, case.now, replaced),
         Event("token_rotated"),
@@ -407,10 +408,10 @@ def _reproduce(case: Case, behind: int) -> Link | None:
 
 def _rights(case: Case) -> Rights:
     grant, ask = case.grant, case.ask
-    scopes = tuple(sorted(set(grant.scopes if ask.scopes is None else ask.scopes)))
+    scopes = grant.scopes if ask.scopes is None else tuple(sorted(set(ask.scopes)))
     if ask.allowed_scopes is not None:
         scopes = tuple(scope for scope in scopes if scope in ask.allowed_scopes)
-    audience = tuple(sorted(set(ask.resources or grant.resources)))
+    audience = tuple(sorted(set(ask.resources))) if ask.resources else grant.resources
     return Rights(scopes, audience, ask.proof_key)
 
 

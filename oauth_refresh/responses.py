@@ -4,13 +4,38 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 from werkzeug.wrappers import Request, Response
 
 from .errors import OAuthError
 
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse
+
 _NOT_FOR_DESCRIPTIONS = re.compile(r"[^\x20\x21\x23-\x5b\x5d-\x7e]")
+
+
+_SECRET_ANSWER = (
+    ("Content-Type", "application/json"),
+    ("Cache-Control", "no-store"),
+    ("Pragma", "no-cache"),
+    ("X-Content-Type-Options", "nosniff"),
+)
+
+
+class Tokens(NamedTuple):
+    """The answer with tokens in it, which is most of what an authorization server says.
+
+    The same on the wire as a `json_response`; a quarter of a renewal's time went into building one of those.
+    """
+
+    body: bytes
+
+    def send(self, start_response: StartResponse, more: Iterable[tuple[str, str]]) -> list[bytes]:
+        start_response("200 OK", [*_SECRET_ANSWER, ("Content-Length", str(len(self.body))), *more])
+        return [self.body]
 
 
 def json_response(

@@ -150,10 +150,13 @@ class Server:
         """The policy with this client's own lifetimes, and whether it gets refresh tokens."""
         if client is None:
             return self.policy
+        may_refresh = client.may("refresh_token")
+        if may_refresh and client.access_ttl is None and client.refresh_ttl is None:
+            return self.policy
         return self.policy._replace(
             access_ttl=client.access_ttl if client.access_ttl is not None else self.policy.access_ttl,
             refresh_ttl=client.refresh_ttl if client.refresh_ttl is not None else self.policy.refresh_ttl,
-            issue_refresh=client.may("refresh_token"),
+            issue_refresh=may_refresh,
         )
 
     # --- scopes and resources ---------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from io import BytesIO
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 from werkzeug.test import EnvironBuilder
@@ -216,3 +217,59 @@ def test_too_many_parameters_are_refused() -> None:
     assert read_query(b"&".join([b"a=b"] * 200)).repeated("a")
     with pytest.raises(InvalidRequest, match="more than 200 parameters"):
         read_query(b"&".join([b"a=b"] * 201))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"grant_type=refresh_token&refresh_token=ort_a-b_c&client_id=x",
+        b"a=&b=1",
+        b"a=1&a=2",
+        b"a=b=c",
+        b"a",
+        b"a&b=1",
+        b"a=1&",
+        b"&a=1",
+        b"=1",
+        b"a=%31&b=+",
+        b"a=1;b=2",
+        b"",
+        b"a=1&&b=2",
+        b"&".join(b"n%d=1" % number for number in range(40)),
+    ],
+)
+def test_the_short_way_reads_a_form_as_the_long_way_does(body: bytes) -> None:
+    expected: dict[str, list[str]] = {}
+    for name, value in parse_qsl(body.decode(), keep_blank_values=True):
+        expected.setdefault(name, []).append(value)
+    parameters = read_query(body)
+    assert {name: parameters.all(name) for name in expected} == {
+        name: tuple(value for value in values if value) for name, values in expected.items()
+    }
+
+
+class Dripping:
+    """A body that comes in small pieces, as from some servers, and then breaks off."""
+
+    def __init__(self, body: bytes) -> None:
+        self.body = body
+
+    def read(self, size: int = -1) -> bytes:
+        piece, self.body = self.body[:3], self.body[3:]
+        return piece
+
+
+@pytest.mark.parametrize(("announced", "whole"), [(9, True), (10, False)])
+def test_a_body_in_pieces_is_read_to_its_announced_end(announced: int, whole: bool) -> None:
+    environ = {
+        "REQUEST_METHOD": "POST",
+        "CONTENT_TYPE": "application/x-www-form-urlencoded",
+        "CONTENT_LENGTH": str(announced),
+        "wsgi.input": Dripping(b"name=text"),
+        "wsgi.url_scheme": "http",
+    }
+    if whole:
+        assert read_form(Request(environ)).get("name") == "text"
+    else:
+        with pytest.raises(InvalidRequest, match="shorter than announced"):
+            read_form(Request(environ))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from werkzeug.wrappers import Request, Response
 
 from .. import cors
 from ..addresses import NOT_CONFIGURED, Addresses
 from ..errors import OAuthError, RegistryError
-from ..responses import error_response, json_response, prefers_json
+from ..responses import Tokens, error_response, json_response, prefers_json
 from ..server import Server
 from ..wording import say
 from .authorize import authorize
@@ -27,11 +27,24 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 
+class LateRequest(Request):
+    """Werkzeug's request, built when somebody looks at more of it than the environ."""
+
+    def __init__(self, environ: WSGIEnvironment) -> None:
+        self.environ = environ
+
+    def __getattr__(self, name: str) -> Any:
+        if "method" in vars(self):  # it is built, and has no such attribute
+            raise AttributeError(name)
+        super().__init__(self.environ)
+        return getattr(self, name)
+
+
 class Endpoint(NamedTuple):
     """One endpoint. A `page` is read by people: its errors are HTML, but to programs that prefer JSON. What
     is not `shared` has no CORS headers: no script of another origin has any business there."""
 
-    answer: Callable[[Server, Request, Addresses], Response]
+    answer: Callable[[Server, Request, Addresses], Response | Tokens]
     methods: tuple[str, ...]
     page: bool = False
     shared: bool = True
@@ -75,14 +88,17 @@ class Endpoints:
         if endpoint is None and is_well_known(path):
             endpoint = self._well_known
         response = self._answer(endpoint, environ)
+        if isinstance(response, Tokens):
+            self._server.housekeeping.looked_after()
+            return response.send(start_response, cors.actual(environ, self._server.settings.cors_origins))
         if endpoint is None or endpoint.shared:
             for name, value in cors.actual(environ, self._server.settings.cors_origins):
                 response.headers.add(name, value)
         self._server.housekeeping.looked_after()
         return response(environ, start_response)
 
-    def _answer(self, endpoint: Endpoint | None, environ: WSGIEnvironment) -> Response:
-        method, request = environ["REQUEST_METHOD"], Request(environ)
+    def _answer(self, endpoint: Endpoint | None, environ: WSGIEnvironment) -> Response | Tokens:
+        method, request = environ["REQUEST_METHOD"], LateRequest(environ)
         if endpoint is None:
             if cors.is_preflight(environ):
                 return self._preflight(environ, ("GET", "POST"))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from werkzeug.wrappers import Request, Response
+import msgspec
+from werkzeug.wrappers import Request
 
 from ..addresses import Addresses
 from ..cases import Ask, Issue, Refuse
@@ -18,10 +19,12 @@ from ..events import log
 from ..parameters import Parameters, read_form
 from ..refusals import error_of
 from ..resources import select
-from ..responses import json_response
+from ..responses import Tokens
 from ..scopes import TOLERATED, join, of_client_itself, parse_scope
 from ..server import Server
 from ..tokens import CODE, REFRESH, Presented
+
+_encode = msgspec.json.Encoder().encode
 
 KNOWN = (
     "grant_type",
@@ -35,7 +38,7 @@ KNOWN = (
 )
 
 
-def token(server: Server, request: Request, addresses: Addresses) -> Response:
+def token(server: Server, request: Request, addresses: Addresses) -> Tokens:
     form = read_form(request)
     form.require_single(KNOWN)
     grant_type = form.get("grant_type")
@@ -44,7 +47,7 @@ def token(server: Server, request: Request, addresses: Addresses) -> Response:
     supported = server.clients.grant_types
     if grant_type not in supported:
         raise UnsupportedGrantType(f"grant_type: {', '.join(supported[:-1])} or {supported[-1]}")
-    credentials = read_credentials(request.headers.get("Authorization"), form)
+    credentials = read_credentials(request.environ.get("HTTP_AUTHORIZATION"), form)
     if grant_type == "authorization_code":
         return _redeem(server, form, credentials, addresses)
     if grant_type == "refresh_token":
@@ -52,7 +55,7 @@ def token(server: Server, request: Request, addresses: Addresses) -> Response:
     return _speak_for_itself(server, form, credentials, addresses)
 
 
-def _redeem(server: Server, form: Parameters, credentials: Credentials, addresses: Addresses) -> Response:
+def _redeem(server: Server, form: Parameters, credentials: Credentials, addresses: Addresses) -> Tokens:
     client = server.clients.authenticate(credentials)
     code = _presented(server, form, "code", CODE)
     if not client.may("authorization_code"):
@@ -79,7 +82,7 @@ def _are_granted(server: Server, code: Presented, scopes: tuple[str, ...]) -> bo
     return grant is not None and set(scopes) <= set(grant.scopes)
 
 
-def _refresh(server: Server, form: Parameters, credentials: Credentials, addresses: Addresses) -> Response:
+def _refresh(server: Server, form: Parameters, credentials: Credentials, addresses: Addresses) -> Tokens:
     if credentials.client_id is not None:
         client: Client | None = server.clients.authenticate(credentials)
         refresh_token = _presented(server, form, "refresh_token", REFRESH)
@@ -109,7 +112,7 @@ def _named_by(server: Server, refresh_token: Presented) -> Client | None:
 
 def _speak_for_itself(
     server: Server, form: Parameters, credentials: Credentials, addresses: Addresses
-) -> Response:
+) -> Tokens:
     """An access token alone: whoever has the secret gets the next one as easily (section 4.4.3)."""
     client = server.clients.authenticate(credentials)
     if client.public or not client.may(CLIENT_CREDENTIALS):
@@ -155,13 +158,11 @@ def _granted(answer: Issue | Refuse, presented: Presented) -> Issue:
     return answer
 
 
-def _tokens(issue: Issue) -> Response:
+def _tokens(issue: Issue) -> Tokens:
     return _answer(issue.access_token, issue.expires_in, issue.refresh_token, issue.rights.scopes)
 
 
-def _answer(
-    access_token: str, expires_in: int, refresh_token: str | None, scopes: tuple[str, ...]
-) -> Response:
+def _answer(access_token: str, expires_in: int, refresh_token: str | None, scopes: tuple[str, ...]) -> Tokens:
     """RFC 6749 section 5.1."""
     members: dict[str, object] = {
         "access_token": access_token,
@@ -172,4 +173,4 @@ def _answer(
         members["refresh_token"] = refresh_token
     if scopes:
         members["scope"] = join(scopes)
-    return json_response(members)
+    return Tokens(_encode(members))
