@@ -25,6 +25,7 @@ from threading import Barrier
 import pytest
 
 from oauth_refresh.backends.base import INDEX_TERMS_MAX, KEY_BYTES_MAX, Backend, Entry
+from oauth_refresh.backends.bulk import create_many, get_many
 from oauth_refresh.backends.contract_races import (
     LATER,
     PATIENCE,
@@ -299,6 +300,20 @@ class BackendContract:
         backend.swap(b"endless", endless, b"2")
         assert backend.purge(LATER) == 1
         assert list(backend.keys()) == [b"endless", b"longer"]
+
+    # --- many at once
+
+    def test_of_many_records_at_once_those_that_are_there_stay_as_they_are(self, backend: Backend) -> None:
+        keys = [b"k%03d" % number for number in range(250)]
+        _create(backend, keys[7], b"first", LATER + 9, index=[b"other"])
+        rows = [(key, b"body of " + key, LATER, (b"term",)) for key in keys]
+        assert create_many(backend, rows) == 249
+        assert create_many(backend, rows) == 0
+        assert get_many(backend, [*keys, b"none"]) == {
+            key: b"first" if key == keys[7] else b"body of " + key for key in keys
+        }
+        assert _named(backend, b"term") == [key for key in keys if key != keys[7]]
+        assert backend.purge(LATER) == 249
 
     def test_purge_never_removes_a_record_that_was_just_renewed(self, backend: Backend) -> None:
         keys = [b"k%d" % number for number in range(100)]

@@ -7,12 +7,13 @@ autocommit, which is a transaction of its own.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from importlib import import_module
 from typing import Any
 
 from oauth_refresh.backends.base import Backend, Copies, Entry
+from oauth_refresh.backends.bulk import Row, batches
 from oauth_refresh.errors import ConfigurationError, RegistryError
 
 try:
@@ -26,11 +27,14 @@ from oauth_refresh.backends.sql_schema import check_schema, create_schema, schem
 from oauth_refresh.backends.sql_tables import (
     DEAD_AT_ONCE,
     KEYS_AT_ONCE,
+    ROWS_AT_ONCE,
     SCHEMA_VERSION,
     Statement,
     Tables,
     hour_of,
+    is_mysql,
     named_values,
+    rows_values,
     state_values,
     term_hash,
 )
@@ -141,6 +145,25 @@ class SQLBackend:
             if len(keys) < DEAD_AT_ONCE:
                 break
         return removed
+
+    def create_many(self, rows: Sequence[Row]) -> int:
+        """Create those that are not there, many in one statement."""
+        return sum(self._create_batch(batch) for batch in batches(rows, ROWS_AT_ONCE))
+
+    def _create_batch(self, rows: Sequence[Row]) -> int:
+        if len(rows) == ROWS_AT_ONCE:
+            created = self._write(self._tables.create_rows, rows_values(rows))
+            # MySQL refuses all of them where one is there already.
+            if created or not is_mysql(self._tables.dialect):
+                return created
+        return sum(self.swap(key, None, body, expires_at, terms) for key, body, expires_at, terms in rows)
+
+    def get_many(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+        found: dict[bytes, bytes] = {}
+        for batch in batches(keys, DEAD_AT_ONCE):
+            rows = self._page(self._tables.bodies, named_values(batch))
+            found.update((bytes(key), bytes(body)) for _, key, body in rows)
+        return found
 
     def create(self) -> None:
         """Create the tables if there are none, bring old ones up to date. Many hosts may do it at once."""

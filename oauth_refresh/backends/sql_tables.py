@@ -16,7 +16,7 @@ is all of a swap, whatever changes with it:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -48,10 +48,12 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from sqlalchemy.sql import ClauseElement, Select, Subquery
 
 from oauth_refresh.backends.base import INDEX_TERMS_MAX, KEY_BYTES_MAX
+from oauth_refresh.backends.bulk import Row
 
 SCHEMA_VERSION = 1
 KEYS_AT_ONCE = 500
 DEAD_AT_ONCE = 200
+ROWS_AT_ONCE = 100
 
 _HOUR_SECONDS = 3600.0
 _TERMS = tuple(f"term{number}" for number in range(1, INDEX_TERMS_MAX + 1))
@@ -104,6 +106,7 @@ class Tables:
         body_there = select(body).where(key == bindparam("at")).scalar_subquery()
         self.get = statement(select(body_there, _takes_no_writes(dialect)))
         self.create = statement(_insert(record, dialect, {"key": bindparam("at"), **new}))
+        self.create_rows = statement(_insert(record, dialect, _numbered_rows()))
         self.replace = statement(update(record).where(*is_old).values({**new, "due": earlier}))
         self.delete = statement(delete(record).where(*is_old))
         self.keys = statement(_page(_keys(record), dialect, "key"))
@@ -114,6 +117,8 @@ class Tables:
         self.dead_this_hour = statement(_first(select(key).where(*dead), DEAD_AT_ONCE))
         # The times are asked again: a record may have been renewed since it was named.
         named = key.in_([bindparam(name) for name in _NAMED])
+        bodies = select(key, body).where(named).subquery("page")
+        self.bodies = statement(_beside_server(bodies, dialect))
         self.remove = statement(delete(record).where(named, expires_at <= bindparam("now")))
         renewed = (named, due < bindparam("hour"))
         self.postpone = statement(
@@ -162,6 +167,22 @@ def state_values(body: bytes, expires_at: float | None, terms: Iterable[bytes]) 
     return values
 
 
+def rows_values(rows: Sequence[Row]) -> dict[str, object]:
+    """For `create_rows`, which takes ROWS_AT_ONCE of them."""
+    values: dict[str, object] = {}
+    for number, (key, body, expires_at, terms) in enumerate(rows):
+        values[f"at_{number}"] = key
+        values.update((f"{name}_{number}", v) for name, v in state_values(body, expires_at, terms).items())
+    return values
+
+
+def _numbered_rows() -> list[dict[str, Any]]:
+    return [
+        {"key": bindparam(f"at_{row}"), **{name: bindparam(f"new_{name}_{row}") for name in _STATE}}
+        for row in range(ROWS_AT_ONCE)
+    ]
+
+
 def named_values(keys: list[bytes]) -> dict[str, object]:
     """For `remove` and `postpone`, which always take as many keys: the last one again and again."""
     return {name: keys[min(number, len(keys) - 1)] for number, name in enumerate(_NAMED)}
@@ -200,7 +221,7 @@ def _record_table(metadata: MetaData, dialect: Dialect, prefix: str) -> Table:
     return record
 
 
-def _insert(record: Table, dialect: Dialect, values: dict[str, Any]) -> ClauseElement:
+def _insert(record: Table, dialect: Dialect, values: dict[str, Any] | list[dict[str, Any]]) -> ClauseElement:
     if is_mysql(dialect):
         # INSERT IGNORE would ignore every other error too.
         return insert(record).values(values).inline()
@@ -215,10 +236,13 @@ def _takes_no_writes(dialect: Dialect) -> Any:
 
 
 def _page(rows: Subquery, dialect: Dialect, order: str) -> ClauseElement:
+    return _beside_server(rows, dialect).order_by(rows.c[order])
+
+
+def _beside_server(rows: Subquery, dialect: Dialect) -> Select[Any]:
     """The rows, beside the word on whether this server may be asked; a row of NULLs if there are none."""
     server = select(_takes_no_writes(dialect)).subquery("server")
-    columns = (server.c.takes_no_writes, rows.c.key, *((rows.c.id,) if "id" in rows.c else ()))
-    return select(*columns).select_from(server.outerjoin(rows, true())).order_by(rows.c[order])
+    return select(server.c.takes_no_writes, *rows.c).select_from(server.outerjoin(rows, true()))
 
 
 def _keys(record: Table) -> Subquery:

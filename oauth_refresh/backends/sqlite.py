@@ -19,13 +19,14 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from hashlib import blake2b
 from typing import Any
 
 from oauth_refresh.backends import split_url
 from oauth_refresh.backends.base import Backend, Copies, Entry
+from oauth_refresh.backends.bulk import Row
 from oauth_refresh.backends.sqlite_file import Link, SQLiteFile
 from oauth_refresh.errors import ConfigurationError, RegistryError
 
@@ -132,11 +133,21 @@ class SQLiteBackend:
         with self._file.writing() as link:
             if body is None:
                 return old is not None and self._delete(link, key, old.version)
-            day = None if expires_at is None else int(expires_at // _DAY_SECONDS)
-            state = (body, expires_at, _hashes(link, terms), day)
+            state = (body, expires_at, _hashes(link, terms), _day_of(expires_at))
             if old is None:
                 return self._create(link, key, state)
             return self._replace(link, key, old.version, state)
+
+    def create_many(self, rows: Sequence[Row]) -> int:
+        """Create those that are not there, in one transaction: one wait for the disk."""
+        created = 0
+        with self._file.writing() as link, self._file.transaction(link):
+            for key, body, expires_at, terms in rows:
+                state = (body, expires_at, _hashes(link, terms), _day_of(expires_at))
+                if link.execute(_CREATE, (key, *state)).rowcount == 1:
+                    _name(link, link.cursor.lastrowid or 0, b"", state[2])
+                    created += 1
+        return created
 
     def find(self, term: bytes) -> Iterator[bytes]:
         last = 0
@@ -276,6 +287,10 @@ def _name(link: Link, record: int, before: bytes, after: bytes) -> None:
         link.execute(_UNNAME, (term, record))
     for term in new - old:
         link.execute(_NAME, (term, record))
+
+
+def _day_of(expires_at: float | None) -> int | None:
+    return None if expires_at is None else int(expires_at // _DAY_SECONDS)
 
 
 def _hashes(link: Link, terms: Iterable[bytes]) -> bytes:

@@ -1,0 +1,52 @@
+"""Many records at once, for who moves or fills a registry: by a backend's own short way, else one by one.
+
+A backend may have `create_many` and `get_many`; none must. Each record is a change of its own all the same:
+what is there already is left alone, and after an error the same call may be made again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, Protocol, TypeVar, cast
+
+from oauth_refresh.backends.base import Backend
+
+AT_ONCE = 200
+
+T = TypeVar("T")
+
+Row = tuple[bytes, bytes, "float | None", tuple[bytes, ...]]
+"""A record to be stored: key, body, expires_at (seconds since 1970, None for never) and index terms."""
+
+
+class Bulk(Protocol):
+    """What a backend may offer."""
+
+    def create_many(self, rows: Sequence[Row]) -> int:
+        """Create those whose key has no record; how many that were. Durable when it returns."""
+
+    def get_many(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+        """The bodies of those keys that have a record, each as fresh as from `get`."""
+
+
+def create_many(backend: Backend, rows: Sequence[Row]) -> int:
+    """As `Bulk.create_many`, with any backend."""
+    if hasattr(backend, "create_many"):
+        return cast("Any", backend).create_many(rows)  # type: ignore[no-any-return]
+    return sum(backend.swap(key, None, body, expires_at, terms) for key, body, expires_at, terms in rows)
+
+
+def get_many(backend: Backend, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+    """As `Bulk.get_many`, with any backend."""
+    if hasattr(backend, "get_many"):
+        return cast("Any", backend).get_many(keys)  # type: ignore[no-any-return]
+    found = ((key, backend.get(key)) for key in keys)
+    return {key: entry.body for key, entry in found if entry is not None}
+
+
+def batches(items: Iterable[T], size: int = AT_ONCE) -> Iterator[list[T]]:
+    """The items in lists of `size`; the last one is as long as what is left."""
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch
