@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 from werkzeug.wrappers import Request
@@ -33,6 +33,9 @@ from .settings import Settings
 from .tokens import Secrets
 from .users import UsersFile
 from .wording import load as load_wordings
+
+if TYPE_CHECKING:
+    from .metrics import Metrics
 
 CLIENT_FAILURES_MAX = 100
 SOURCE_FAILURES_MAX = 100
@@ -68,6 +71,9 @@ class Server:
         self.events = Events(sender=self)
         if settings.event_log is not None:
             self.events.listen(EventLog(settings.event_log, clock))
+        self.metrics = _metrics() if settings.metrics else None
+        if self.metrics is not None:
+            self.events.listen(self.metrics)
         self.backend = open_backend(settings.registry, base_dir=base_dir)
         if hasattr(self.backend, "import_old"):
             self.backend.import_old = self._import_old
@@ -276,6 +282,13 @@ class Server:
     def source_address(self, environ: Mapping[str, Any]) -> str | None:
         """The address that the request came from, if trusted proxies say so; None where nobody can know."""
         return self.proxies.source_address(environ)
+
+
+def _metrics() -> Metrics:
+    # The library is an extra, and reads its environment when it is imported.
+    from .metrics import of_this_process
+
+    return of_this_process()
 
 
 def _subject(answer: object, setting: str) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from .errors import ConfigurationError
@@ -80,6 +81,15 @@ def _endpoints_are_open(settings: Settings) -> Iterator[Disagreement]:
             yield "protect", f"{shown(rule)} lies inside the OAuth endpoints' prefix {shown(settings.prefix)}"
 
 
+def _metrics_are_not_for_everybody(settings: Settings) -> Iterator[Disagreement]:
+    if not settings.metrics:
+        return
+    if find_spec("prometheus_client") is None:
+        yield "metrics", "needs prometheus-client: pip install 'oauth-refresh[metrics]'"
+    if settings.metrics_token is None and not settings.is_loopback:
+        yield "metrics", "needs OAUTH_METRICS_TOKEN, for the issuer is not loopback"
+
+
 def _registry_is_known(settings: Settings) -> Iterator[Disagreement]:
     """Opening a registry connects to nothing, so a wrong scheme or option shows now."""
     from .backends import open_backend
@@ -137,6 +147,7 @@ _CHECKS: tuple[tuple[tuple[str, ...], Callable[[Settings], Iterator[Disagreement
     (("default_scopes", "scopes", "protect"), _default_scopes_are_known),
     (("protect", "ignore_case"), _rules_agree),
     (("protect", "prefix", "ignore_case"), _endpoints_are_open),
+    (("metrics", "metrics_token", "issuer"), _metrics_are_not_for_everybody),
     (("registry",), _registry_is_known),
     (("users_file",), _users_can_be_read),
     (("logo", "brand_color"), _brand_can_be_shown),

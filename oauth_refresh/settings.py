@@ -380,6 +380,20 @@ class Settings:
         file, too. `oauth-refresh explain` reads it.""",
     )
 
+    metrics: bool = setting(
+        False,
+        values.BOOLEAN,
+        """Serve numbers for Prometheus at `/oauth/metrics` (`pip install 'oauth-refresh[metrics]'`). With
+        several worker processes set `PROMETHEUS_MULTIPROC_DIR` too, so that they are added up.""",
+    )
+    metrics_token: str | None = setting(
+        None,
+        values.SECRET,
+        """The bearer token that reads the metrics. It is needed unless the issuer is loopback; then requests
+        from this machine may read them without one.""",
+        secret=True,
+    )
+
     refresh_app: str | None = setting(
         None,
         optional(values.APPLICATION),

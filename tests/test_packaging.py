@@ -90,6 +90,7 @@ def test_the_wheel_says_what_it_is(wheel: Path) -> None:
         "demo",
         "docs",
         "lint",
+        "metrics",
         "mcp",
         "mysql",
         "postgres",

@@ -62,6 +62,8 @@ DEFAULTS: dict[str, Any] = {
     "clients": {},
     "private_schemes": ("cursor", "vscode", "vscode-insiders"),
     "event_log": None,
+    "metrics": False,
+    "metrics_token": None,
     "refresh_app": None,
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from werkzeug.wrappers import Request, Response
@@ -65,6 +66,10 @@ class Endpoints:
         found[prefix + "/token"] = Endpoint(token, ("POST",))
         found[prefix + "/revoke"] = Endpoint(revoke, ("POST",))
         found[prefix + "/introspect"] = Endpoint(introspect, ("POST",), shared=False)
+        if server.settings.metrics:
+            from .metrics import metrics
+
+            found[prefix + "/metrics"] = Endpoint(metrics, ("GET", "HEAD"), shared=False)
         if server.settings.registration == "open":
             found[prefix + "/register"] = Endpoint(register, ("POST",))
         if server.settings.root_aliases:
@@ -83,6 +88,27 @@ class Endpoints:
         )
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        metrics = self._server.metrics
+        if metrics is None:
+            return self._serve(environ, start_response)
+        began, answered = perf_counter(), [0]
+
+        def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
+            answered[0] = int(status[:3])
+            return start_response(status, headers, *more)
+
+        body = self._serve(environ, start)
+        metrics.answered(self._name(environ), answered[0], perf_counter() - began)
+        return body
+
+    def _name(self, environ: WSGIEnvironment) -> str:
+        """What the numbers call this endpoint: one of few names, whatever a stranger asks for."""
+        path = environ.get("PATH_INFO", "")
+        if path in self._found:
+            return str(path).rpartition("/")[2]
+        return "well-known" if is_well_known(path) else "unknown"
+
+    def _serve(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
         endpoint = self._found.get(path)
         if endpoint is None and is_well_known(path):
