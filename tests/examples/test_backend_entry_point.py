@@ -36,7 +36,7 @@ folder = module()
 class TestFolderBackend(SharedBackendContract):
     @pytest.fixture(autouse=True)
     def _quick(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        # What a loss of power leaves is nothing that these tests could see, and thousands of records are written.
+        # What a loss of power leaves, these tests cannot see, and thousands of records are written.
         monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
     def open_store(self, place: Path) -> Backend:
