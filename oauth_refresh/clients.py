@@ -14,7 +14,7 @@ from urllib.parse import unquote_plus
 
 import msgspec
 
-from .backends.base import Backend
+from .backends.base import Backend, Copies, Entry
 from .errors import InvalidClient, InvalidRequest, RegistryError, TooManyRequests
 from .parameters import Parameters, printable
 
@@ -24,7 +24,10 @@ CLIENT_CREDENTIALS = "client_credentials"
 CLIENT_ID_PREFIX = "oc_"
 CLIENT_SECRET_PREFIX = "ocs_"
 UNUSED_TTL = 86400.0
-"""Seconds after which a registration that no user ever completed may be forgotten."""
+"""Seconds after which a registration that no user ever completed may be forgotten, unless it is set."""
+
+_RENEWED_AFTER = 86400.0
+"""Seconds between two notes that a client is in use: a write per refresh would be too many."""
 
 TRIES = 8
 
@@ -37,7 +40,7 @@ class Client(msgspec.Struct, array_like=True, frozen=True):
 
     `scopes` None means "no restriction of its own". `introspect` says whose access tokens it may look at
     beside its own: True for everybody's, or those for these protected paths. New fields are only ever added
-    at the end.
+    at the end. From `forget_at` on (seconds since 1970) the registry may forget the client; None means never.
     """
 
     client_id: str
@@ -55,6 +58,7 @@ class Client(msgspec.Struct, array_like=True, frozen=True):
     configured: bool = False
     trusted: bool = False
     introspect: bool | tuple[str, ...] = False
+    forget_at: float | None = None
 
     @property
     def public(self) -> bool:
@@ -149,9 +153,13 @@ class Clients:
         configured: Mapping[str, Client],
         failures: FailureCounter,
         *,
+        unused_ttl: float = UNUSED_TTL,
+        used_ttl: float | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._backend = backend
+        self._unused_ttl = unused_ttl
+        self._used_ttl = used_ttl
         self._configured = dict(configured)
         self._failures = failures
         self._clock = clock
@@ -173,32 +181,71 @@ class Clients:
         entry = self._backend.get(_key(client_id))
         return None if entry is None else _decode(entry.body)
 
-    def register(self, metadata: Mapping[str, object], **fields: object) -> tuple[Client, str | None]:
-        """Keep a new client under an id of our own; the client, and its secret unless it is public."""
+    def register(
+        self, metadata: Mapping[str, object], *, client_id: str | None = None, **fields: object
+    ) -> tuple[Client, str | None]:
+        """Keep a new client under an id of our own; the client, and its secret unless it is public.
+
+        `client_id` is one that `registered_before` has just said is free.
+        """
         secret = None
         if fields.get("auth_method") != "none":
             secret = CLIENT_SECRET_PREFIX + secrets.token_urlsafe(32)
-        client = msgspec.structs.replace(
-            Client(client_id=CLIENT_ID_PREFIX + secrets.token_urlsafe(18), redirect_uris=()),
-            metadata=dict(metadata),
-            created_at=float(int(self._clock())),
-            secret_hash=b"" if secret is None else hash_secret(secret),
+        now = self._clock()
+        members: dict[str, object] = {
+            "metadata": dict(metadata),
+            "created_at": float(int(now)),
+            "secret_hash": b"" if secret is None else hash_secret(secret),
+            "forget_at": now + self._unused_ttl,
             **fields,
-        )
-        expires_at = client.created_at + UNUSED_TTL
-        if not self._backend.swap(_key(client.client_id), None, _encode(client), expires_at, (), "wanted"):
+        }
+        drawn = CLIENT_ID_PREFIX + secrets.token_urlsafe(18)
+        client = msgspec.structs.replace(Client(client_id or drawn, ()), **members)
+        if self._swap(None, client, "wanted"):
+            return client, secret
+        same = None if client_id is None else self.get(client_id)
+        if same is None:
             raise RegistryError("a client id that was just drawn is taken: is the random source broken?")
-        return client, secret
+        return same, None
+
+    def registered_before(self, client_id: str) -> Client | None:
+        """The client that registered under this id before, kept for as long again as a new one would be."""
+        for _ in range(TRIES):
+            entry = self._backend.get(_key(client_id))
+            if entry is None:
+                return None
+            client, now = _decode(entry.body), self._clock()
+            # Half of it is enough to come back in, and spares the write to those who register all the time.
+            if client.forget_at is None or client.forget_at - now >= self._unused_ttl / 2:
+                return client
+            renewed = msgspec.structs.replace(client, forget_at=now + self._unused_ttl)
+            if self._swap(entry, renewed):
+                return renewed
+        raise _contended()
 
     def mark_used(self, client: Client) -> None:
-        """A user has completed an authorization with this client: keep it from now on."""
-        if client.used:
+        """A user has let this client in, or still does: keep it for as long as that may be of use."""
+        if client.forget_at is None or (client.used and self._is_kept_long(client)):
             return
         entry = self._backend.get(_key(client.client_id))
-        if entry is not None and not _decode(entry.body).used:
-            kept = msgspec.structs.replace(_decode(entry.body), used=True)
-            # Losing this swap means that another request has done the same.
-            self._backend.swap(_key(client.client_id), entry, _encode(kept), None)
+        if entry is None:
+            return
+        stored = _decode(entry.body)
+        if stored.forget_at is None or (stored.used and self._is_kept_long(stored)):
+            return
+        until = None if self._used_ttl is None else self._clock() + self._used_ttl
+        # Losing this swap means that another request has done the same.
+        self._swap(entry, msgspec.structs.replace(stored, used=True, forget_at=until))
+
+    def _is_kept_long(self, client: Client) -> bool:
+        """Whether the last note of its use is so young that no other is needed."""
+        if self._used_ttl is None or client.forget_at is None:
+            return client.forget_at is None
+        return client.forget_at - self._clock() > self._used_ttl - _RENEWED_AFTER
+
+    def _swap(self, entry: Entry | None, client: Client, copies: Copies = "none") -> bool:
+        key = _key(client.client_id)
+        return self._backend.swap(key, entry, _encode(client), client.forget_at, (), copies)
 
     def list(self) -> Iterator[Client]:
         """All clients, those of the configuration first."""
@@ -216,7 +263,7 @@ class Clients:
                 return False
             if self._backend.swap(_key(client_id), entry, None, None, (), "required"):
                 return True
-        raise RegistryError("a client kept changing through every try: try again", retry_after=1)
+        raise _contended()
 
     def authenticate(self, credentials: Credentials) -> Client:
         """The client that these credentials prove, or that a public client's request names.
@@ -298,6 +345,10 @@ def hash_secret(secret: str) -> bytes:
 def invalid_client(description: str, detail: str = "") -> InvalidClient:
     """The refusal of a client, with the challenge that every 401 needs (RFC 9110 section 15.5.2)."""
     return InvalidClient(description, detail=detail, headers=(("WWW-Authenticate", 'Basic realm="oauth"'),))
+
+
+def _contended() -> RegistryError:
+    return RegistryError("a client kept changing through every try: try again", retry_after=1)
 
 
 def _key(client_id: str) -> bytes:

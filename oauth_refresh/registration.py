@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+import msgspec
+
 from .errors import InvalidClientMetadata, InvalidRedirectUri
 from .parameters import printable
 from .redirects import check_redirect_uri
@@ -57,10 +59,18 @@ def accept(
     )
 
 
+def canonical(registration: Registration) -> bytes:
+    """The same bytes for the same registration, in whatever order its members were sent."""
+    return msgspec.json.encode(registration, order="deterministic")
+
+
 def _grant_types(members: Mapping[str, object]) -> tuple[str, ...]:
     asked = _texts(members, "grant_types")
     if not asked:
-        return ("authorization_code",)
+        # RFC 7591 section 2 says authorization_code alone, and section 3.2.1 lets a server replace what it is
+        # sent. Known clients leave the member out and lose their connection when the access token expires;
+        # the answer says what they have got.
+        return GRANT_TYPES
     # Types beyond ours are dropped and the answer shows it: known clients list all that they can do.
     granted = tuple(grant_type for grant_type in GRANT_TYPES if grant_type in asked)
     if "authorization_code" not in granted:

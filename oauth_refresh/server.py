@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hmac
 import os
 import time
+from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,7 +19,7 @@ from .attempts import Attempts
 from .backends import open_backend
 from .branding import brand
 from .cases import Policy
-from .clients import Client, Clients, configured_client
+from .clients import CLIENT_ID_PREFIX, Client, Clients, configured_client
 from .event_log import EventLog
 from .events import Events, log
 from .housekeeping import Housekeeping
@@ -26,6 +28,7 @@ from .login import Browser, LoginCookies
 from .pages import Pages
 from .paths import PUBLIC, Protection
 from .proxies import Proxies
+from .registration import Registration, canonical
 from .registry import TokenRegistry, index_terms
 from .resources import known_resources
 from .server_secret import server_secrets
@@ -107,6 +110,8 @@ class Server:
             self.backend,
             {name: configured_client(name, members) for name, members in settings.clients.items()},
             Attempts(self.backend, clock, limit=CLIENT_FAILURES_MAX),
+            unused_ttl=settings.unused_client_ttl,
+            used_ttl=settings.used_client_ttl,
             clock=clock,
         )
         self.attempts = Attempts(self.backend, clock)
@@ -151,6 +156,16 @@ class Server:
     def secrets(self) -> Secrets:
         """The server secrets. Read or drawn at first use, for that may need the registry."""
         return server_secrets(self.settings.server_secrets, self.backend)
+
+    def client_id_for(self, registration: Registration) -> str:
+        """The id of a public client that registers with just this: the same for all who do.
+
+        A program that registers each time it connects then stays one client, and the registry small. What
+        stands behind one such id is all copies of that program; nothing that only one may know is kept there.
+        """
+        message = b"oauth_refresh/1 client\0" + canonical(registration)
+        digest = hmac.digest(self.secrets.keys[0], message, "sha256")
+        return CLIENT_ID_PREFIX + urlsafe_b64encode(digest[:18]).decode()
 
     def policy_for(self, client: Client | None) -> Policy:
         """The policy with this client's own lifetimes, and whether it gets refresh tokens."""

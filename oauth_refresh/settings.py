@@ -351,6 +351,18 @@ class Settings:
         _REGISTRATION,
         """Whether clients may register themselves (RFC 7591), as MCP clients do: `open` to all, or `off`.""",
     )
+    unused_client_ttl: float = setting(
+        86400.0,
+        values.LIFETIME,
+        """How long a registration is kept that no user has completed an authorization with. To register with
+        the same members again renews it, and gives a public client the same client id.""",
+    )
+    idle_client_ttl: float | None = setting(
+        7776000.0,
+        values.LIFETIME_OR_NEVER,
+        """How long a registered client is kept after its last grant may have ended. Each renewal of a token
+        puts that off. A client that the operator made is never forgotten.""",
+    )
     clients: Mapping[str, Mapping[str, object]] = setting(
         MappingProxyType({}),
         CLIENTS,
@@ -407,6 +419,13 @@ class Settings:
     def is_loopback(self) -> bool:
         """Whether only this machine is served: there is no issuer, or its host is loopback."""
         return self.issuer is None or addresses.is_loopback_host(urlsplit(self.issuer).hostname or "")
+
+    @cached_property
+    def used_client_ttl(self) -> float | None:
+        """Seconds that a client is kept after it was used: no grant of its may outlive it."""
+        if self.idle_client_ttl is None:
+            return None
+        return max(self.access_token_ttl, self.refresh_token_ttl) + self.idle_client_ttl
 
     @cached_property
     def known_scopes(self) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from html.parser import HTMLParser
+from itertools import count
 from typing import Any, NamedTuple, Protocol
 from unittest.mock import patch
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
@@ -34,6 +35,8 @@ FORM = "application/x-www-form-urlencoded"
 
 # Compiling the templates takes most of the time in which a server is built, and changes nothing.
 _templates = cache(pages._environment)
+
+_versions = count(1)
 
 Fields = Mapping[str, "str | None"]
 
@@ -231,9 +234,13 @@ class Driven:
     # --- what a client does -----------------------------------------------------------------------
 
     def register(self, **metadata: object) -> Registered:
-        """Register a client; a public one that may refresh, unless the metadata says otherwise."""
+        """Register a client; a public one that may refresh, unless the metadata says otherwise.
+
+        Its version is always another one: public clients that say the same of themselves are one client.
+        """
         wanted = {
             "client_name": "Probe",
+            "software_version": str(next(_versions)),
             "redirect_uris": [REDIRECT],
             "token_endpoint_auth_method": "none",
             "grant_types": ["authorization_code", "refresh_token"],

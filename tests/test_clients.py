@@ -315,6 +315,61 @@ def test_a_registration_that_nobody_used_may_be_forgotten_after_a_day(
     assert kept.used
 
 
+@pytest.mark.requirement("DCR-18")
+def test_a_client_in_use_is_kept_and_one_that_is_idle_may_be_forgotten(
+    backend: MemoryBackend, clock: Clock
+) -> None:
+    day = 86400
+    clients = Clients(backend, {}, Attempts(backend, clock), used_ttl=30.0 * day, clock=clock)
+    client, _ = clients.register({}, auth_method="none")
+    for _ in range(10):
+        found = clients.get(client.client_id)
+        assert found is not None
+        clients.mark_used(found)
+        clock.forward(29 * day)
+        assert backend.purge(clock()) == 0
+    clock.forward(day)
+    assert backend.purge(clock()) == 1
+
+
+@pytest.mark.requirement("DCR-18")
+def test_use_is_written_down_once_a_day_however_often_a_client_comes(
+    backend: MemoryBackend, clock: Clock
+) -> None:
+    clients = Clients(backend, {}, Attempts(backend, clock), used_ttl=30.0 * 86400, clock=clock)
+    client, _ = clients.register({}, auth_method="none")
+    clients.mark_used(client)
+    (key,) = backend.keys(b"c")
+    before = backend.get(key)
+    for _ in range(2):
+        clock.forward(43199)
+        clients.mark_used(client)
+        assert backend.get(key) == before
+    clock.forward(2)
+    clients.mark_used(client)
+    assert backend.get(key) != before
+
+
+def test_what_the_operator_registers_is_never_forgotten(
+    clients: Clients, backend: MemoryBackend, clock: Clock
+) -> None:
+    made, _ = clients.register({}, auth_method="none", used=True, forget_at=None)
+    clients.mark_used(made)
+    clock.forward(1e9)
+    assert backend.purge(clock()) == 0
+    assert clients.get(made.client_id) == made
+
+
+@pytest.mark.requirement("DCR-19")
+def test_of_many_that_register_alike_at_once_all_get_the_one_client(
+    clients: Clients, backend: MemoryBackend
+) -> None:
+    """Each of them has seen that the id is free."""
+    both = [clients.register({}, client_id="oc_same", auth_method="none") for _ in range(2)]
+    assert both[0] == both[1]
+    assert len(list(backend.keys(b"c"))) == 1
+
+
 def test_a_new_client_is_kept_where_a_failover_finds_it(clock: Clock) -> None:
     copies = []
 

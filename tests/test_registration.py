@@ -34,11 +34,11 @@ def refused(**members: Any) -> OAuthError:
 
 
 @pytest.mark.requirement("DCR-04")
-def test_the_least_that_can_be_sent_gets_the_defaults_of_the_standard() -> None:
+def test_the_least_that_can_be_sent_gets_the_defaults_and_may_refresh() -> None:
     assert accept() == Registration(
         redirect_uris=(CALLBACK,),
         auth_method="client_secret_basic",
-        grant_types=("authorization_code",),
+        grant_types=("authorization_code", "refresh_token"),
         response_types=("code",),
         scopes=None,
         metadata={},
@@ -81,7 +81,7 @@ def test_the_auth_method_is_the_one_asked_for(method: str) -> None:
             ["authorization_code", "password", "urn:x", "refresh_token"],
             ("authorization_code", "refresh_token"),
         ),
-        ([], ("authorization_code",)),
+        ([], ("authorization_code", "refresh_token")),
     ],
 )
 def test_grant_types_beyond_ours_are_dropped(asked: list[str], granted: tuple[str, ...]) -> None:

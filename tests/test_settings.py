@@ -59,6 +59,8 @@ DEFAULTS: dict[str, Any] = {
     "trust_remote_user": False,
     "subject_check": None,
     "registration": "open",
+    "unused_client_ttl": 86400.0,
+    "idle_client_ttl": 7776000.0,
     "clients": {},
     "private_schemes": ("cursor", "vscode", "vscode-insiders"),
     "event_log": None,

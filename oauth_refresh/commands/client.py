@@ -99,13 +99,14 @@ def _register(deployment: Deployment, wanted: dict[str, object]) -> tuple[Client
         grant_types=accepted.grant_types,
         response_types=accepted.response_types,
         scopes=accepted.scopes,
+        # What registers itself and is never used is forgotten after a day; the operator means it.
+        used=True,
+        forget_at=None,
     )
-    # What registers itself and is never used is forgotten after a day; the operator means it.
-    server.clients.mark_used(created)
     server.events.emit(
         "client_registered", {"client": created.client_id, "name": created.name, "by": "command"}
     )
-    return server.clients.get(created.client_id) or created, secret
+    return created, secret
 
 
 def _refuse_unknown_scopes(scope: str, settings: Settings) -> None:

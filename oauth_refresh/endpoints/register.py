@@ -24,9 +24,14 @@ def register(server: Server, request: Request, addresses: Addresses) -> Response
         known_scopes=server.settings.known_scopes,
         private_schemes=server.settings.private_schemes,
     )
+    client_id = server.client_id_for(wanted) if wanted.auth_method == "none" else None
+    known = None if client_id is None else server.clients.registered_before(client_id)
+    if known is not None:
+        return json_response(_registered(known, None), 201)
     _judge_rate(server, request)
     client, secret = server.clients.register(
         wanted.metadata,
+        client_id=client_id,
         redirect_uris=wanted.redirect_uris,
         auth_method=wanted.auth_method,
         grant_types=wanted.grant_types,
@@ -38,7 +43,10 @@ def register(server: Server, request: Request, addresses: Addresses) -> Response
 
 
 def _judge_rate(server: Server, request: Request) -> None:
-    """Raises `TooManyRequests`: registrations are kept for a day, and anybody may send them."""
+    """Raises `TooManyRequests`: registrations are kept for a day, and anybody may send them.
+
+    Only those that take a new record count: hosted clients, all behind one address, register again and again.
+    """
     address = server.source_address(request.environ)
     wait = 0 if address is None else server.source_registrations.reserve("registrations from", address)
     wait = wait or server.registrations.reserve("registrations", "")

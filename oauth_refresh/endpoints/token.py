@@ -69,12 +69,16 @@ def _redeem(server: Server, form: Parameters, credentials: Credentials, addresse
         ask = ask._replace(scopes=None)
     answer = server.registry.redeem(code, ask, server.policy_for(client))
     issue = _granted(answer, code)
+    _mark_used(server, client)
+    return _tokens(issue)
+
+
+def _mark_used(server: Server, client: Client) -> None:
     try:
         server.clients.mark_used(client)
     except RegistryError as error:
-        # The tokens are there already. The registration is marked at the next authorization.
+        # The tokens are there already. The registration is marked at the next request.
         log.warning("the use of a registration could not be recorded: %s", error)
-    return _tokens(issue)
 
 
 def _are_granted(server: Server, code: Presented, scopes: tuple[str, ...]) -> bool:
@@ -93,7 +97,10 @@ def _refresh(server: Server, form: Parameters, credentials: Credentials, address
         raise UnauthorizedClient("this client is not registered for refresh_token")
     ask = _ask(server, form, None if client is None else client.client_id, addresses)
     answer = server.registry.refresh(refresh_token, ask, server.policy_for(client))
-    return _tokens(_granted(answer, refresh_token))
+    issue = _granted(answer, refresh_token)
+    if client is not None:
+        _mark_used(server, client)
+    return _tokens(issue)
 
 
 def _named_by(server: Server, refresh_token: Presented) -> Client | None:

@@ -41,11 +41,19 @@ def test_the_least_that_can_be_sent(server: InProcess) -> None:
         "client_secret_expires_at": 0,
         "redirect_uris": [REDIRECT],
         "token_endpoint_auth_method": "client_secret_basic",
-        "grant_types": ["authorization_code"],
+        "grant_types": ["authorization_code", "refresh_token"],
         "response_types": ["code"],
     }
     web = Registered(client_id, secret, auth="client_secret_basic")
-    assert server.redeem(web, server.code(web)).status == 200
+    tokens = server.redeem(web, server.code(web)).json
+    # A departure from RFC 7591 section 2: clients that forget the member would lose their connection.
+    assert server.refresh(web, tokens["refresh_token"]).status == 200
+
+
+@pytest.mark.requirement("RT-01")
+def test_a_client_that_names_its_grant_types_gets_no_more(server: InProcess) -> None:
+    client = server.register(grant_types=["authorization_code"])
+    assert "refresh_token" not in server.tokens(client)
 
 
 @pytest.mark.requirement("DCR-01")
@@ -204,6 +212,80 @@ def test_a_registration_is_one_line_of_the_log(server: InProcess, caplog: pytest
     got = register(server, client_name="a\r\nforged line\x1b[2J").json
     (line,) = caplog.messages
     assert line == f"client_registered client='{got['client_id']}' name='a\\r\\nforged line\\x1b[2J'"
+
+
+# --- again ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("DCR-19")
+def test_a_public_client_that_says_the_same_again_is_the_same_client(server: InProcess) -> None:
+    said = {"client_name": "Probe", "token_endpoint_auth_method": "none", "scope": "notes:read notes:write"}
+    first = register(server, **said)
+    kept = dict(_records(server))
+    server.clock.forward(3600)
+    turned = {**dict(reversed(said.items())), "scope": "notes:write notes:read", "foo": 1}
+    again = register(server, **turned)
+    assert (again.status, again.json) == (201, first.json)
+    assert dict(_records(server)) == kept
+
+
+@pytest.mark.requirement("DCR-19")
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"client_name": "Another"},
+        {"client_name#de": "Sonde"},
+        {"redirect_uris": [REDIRECT, "https://app.example/cb"]},
+        {"scope": "notes:read"},
+        {"grant_types": ["authorization_code"]},
+    ],
+    ids=lambda members: next(iter(members)),
+)
+def test_whoever_says_something_else_is_another_client(server: InProcess, other: dict[str, Any]) -> None:
+    said = {"client_name": "Probe", "token_endpoint_auth_method": "none"}
+    assert (
+        register(server, **said).json["client_id"] != register(server, **{**said, **other}).json["client_id"]
+    )
+
+
+@pytest.mark.requirement("DCR-19")
+def test_what_has_a_secret_is_always_another_client(server: InProcess) -> None:
+    ids = {register(server, token_endpoint_auth_method="client_secret_post").json["client_id"] for _ in "ab"}
+    assert len(ids) == 2
+
+
+@pytest.mark.requirement("DCR-19")
+def test_a_client_id_tells_nothing_to_another_server(server: InProcess) -> None:
+    other = InProcess(secret_key="another server secret of enough bytes")
+    said = {"token_endpoint_auth_method": "none"}
+    assert register(server, **said).json["client_id"] != register(other, **said).json["client_id"]
+
+
+@pytest.mark.requirement("DCR-18")
+@pytest.mark.requirement("DCR-19")
+def test_a_registration_that_is_sent_again_is_kept_for_another_day(server: InProcess) -> None:
+    client_id = register(server, token_endpoint_auth_method="none").json["client_id"]
+    for _ in range(3):
+        server.clock.forward(80000)
+        assert register(server, token_endpoint_auth_method="none").json["client_id"] == client_id
+    server.registry.cleanup()
+    server.clock.forward(80000)
+    assert server.registry.cleanup() == 0
+    assert server.tokens(Registered(client_id))["access_token"]
+
+
+@pytest.mark.requirement("DCR-17")
+@pytest.mark.requirement("OPS-01")
+def test_hosted_clients_behind_one_address_register_as_often_as_they_like() -> None:
+    server = InProcess(trusted_proxies=["10.0.0.1"])
+    server.extra = {"REMOTE_ADDR": "10.0.0.1", "HTTP_X_FORWARDED_FOR": "203.0.113.7"}
+    for _ in range(150):
+        assert register(server, token_endpoint_auth_method="none").status == 201
+    assert register(server).status == 201
+
+
+def _records(server: InProcess) -> list[tuple[bytes, Any]]:
+    return [(key, server.registry.backend.get(key)) for key in server.registry.backend.keys(b"c")]
 
 
 # --- too many -------------------------------------------------------------------------------------

@@ -215,3 +215,18 @@ def test_a_registration_that_was_used_outlives_its_day(server: InProcess) -> Non
     server.registry.cleanup()
     assert server.tokens(used)["access_token"]
     assert server.browser().get(server.authorize_url(unused)).status == 400
+
+
+@pytest.mark.requirement("DCR-18")
+def test_a_client_that_renews_its_tokens_is_not_forgotten() -> None:
+    server = InProcess(idle_client_ttl="1d", refresh_token_ttl="2d")
+    client = server.register()
+    token = server.tokens(client)["refresh_token"]
+    for _ in range(5):
+        server.clock.forward(2 * 86400 - 60)
+        token = server.refresh(client, token).json["refresh_token"]
+        server.registry.cleanup()
+    assert server.browser().get(server.authorize_url(client)).status == 200
+    server.clock.forward(3 * 86400)
+    server.registry.cleanup()
+    assert server.browser().get(server.authorize_url(client)).status == 400
