@@ -97,6 +97,8 @@ def test_lifetimes_do_not_shrink_from_rotation_to_rotation(rotations: int):
     assert played.grant.access.expires_at == played.now + ACCESS_TTL
 
 
+@pytest.mark.requirement("BCP-24")
+@pytest.mark.requirement("Q-44")
 @pytest.mark.requirement("RT-05")
 @pytest.mark.requirement("RT-18")
 @pytest.mark.parametrize(
@@ -349,6 +351,7 @@ def test_there_is_no_rotation_after_the_last_generation():
 # --- server secrets --------------------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("OPS-04")
 @pytest.mark.parametrize(
     "keys",
     [

@@ -51,6 +51,8 @@ def parameters(challenge: str) -> dict[str, str]:
 # --- no credentials -------------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("Q-32")
+@pytest.mark.requirement("Q-34")
 @pytest.mark.requirement("RS-19")
 @pytest.mark.requirement("MCP-04")
 @pytest.mark.requirement("RS-11")
@@ -96,12 +98,14 @@ def test_the_challenge_points_at_the_deepest_resource_and_names_its_scopes(
     assert told == (expected if scope is None else {**expected, "scope": scope})
 
 
+@pytest.mark.requirement("Q-10")
 @pytest.mark.requirement("PRM-04")
 def test_the_challenged_document_is_that_of_the_resource(server: InProcess) -> None:
     url = parameters(server.api(None, "/mcp").headers["WWW-Authenticate"])["resource_metadata"]
     assert server.browser().get(url).json["resource"] == ORIGIN + "/mcp"
 
 
+@pytest.mark.requirement("BCP-17")
 @pytest.mark.requirement("RS-06")
 @pytest.mark.requirement("RS-02")
 @pytest.mark.parametrize(
@@ -176,6 +180,7 @@ def test_two_credentials_are_a_malformed_request(server: InProcess, token: str, 
     assert server.api(token).status == 200
 
 
+@pytest.mark.requirement("BCP-08")
 @pytest.mark.requirement("RS-07")
 def test_every_request_needs_its_token(server: InProcess, token: str) -> None:
     browser = server.browser()
@@ -227,6 +232,7 @@ def test_a_token_of_another_server_is_unknown(server: InProcess, token: str) -> 
     assert server.api(token).status == 200
 
 
+@pytest.mark.requirement("BCP-08")
 @pytest.mark.requirement("MCP-04")
 @pytest.mark.requirement("RS-09")
 def test_a_token_for_one_resource_is_no_good_at_another(server: InProcess) -> None:
@@ -270,6 +276,8 @@ def test_a_token_of_another_audience_is_not_blamed_on_the_host_it_is_used_at(ser
 # --- scopes ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("Q-29")
+@pytest.mark.requirement("Q-32")
 @pytest.mark.requirement("RS-14")
 @pytest.mark.requirement("RS-15")
 @pytest.mark.requirement("RS-16")
@@ -287,6 +295,7 @@ def test_a_scope_too_few_is_403_with_all_that_is_needed_and_held(server: InProce
     assert server.api(narrow, "/api/notes").status == 200
 
 
+@pytest.mark.requirement("Q-29")
 @pytest.mark.requirement("RS-18")
 @pytest.mark.requirement("SCOPE-08")
 def test_stepping_up_keeps_the_old_token(server: InProcess) -> None:
@@ -307,6 +316,7 @@ def test_a_challenge_asks_for_no_more_than_is_needed_and_held() -> None:
 # --- what the application sees --------------------------------------------------------------------
 
 
+@pytest.mark.requirement("BCP-21")
 @pytest.mark.requirement("WSGI-06")
 @pytest.mark.requirement("WSGI-08")
 @pytest.mark.requirement("RS-28")

@@ -27,6 +27,7 @@ def with_dead_record() -> MemoryBackend:
     return backend
 
 
+@pytest.mark.requirement("OPS-02")
 def test_what_has_expired_goes_and_the_rest_stays() -> None:
     backend = with_dead_record()
     assert Housekeeping(backend, 3600, Clock()).purge_if_due() == 1

@@ -41,6 +41,7 @@ def warmed(one: TokenRegistry) -> Issued:
     return issued
 
 
+@pytest.mark.requirement("RS-29")
 def test_a_revocation_by_another_process_counts_at_the_next_request(
     backend: MemoryBackend, clock: Clock
 ) -> None:

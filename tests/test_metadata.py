@@ -93,6 +93,8 @@ def test_what_there_is_none_of_is_left_out() -> None:
     }
 
 
+@pytest.mark.requirement("MCP-06")
+@pytest.mark.requirement("Q-23")
 @pytest.mark.requirement("PRM-07")
 @pytest.mark.requirement("DISC-14")
 def test_offline_access_belongs_to_the_server_and_to_no_resource() -> None:
@@ -102,3 +104,16 @@ def test_offline_access_belongs_to_the_server_and_to_no_resource() -> None:
     assert protected_resource(HERE, "", scopes=scopes, service_name="")["scopes_supported"] == ["a"]
     alone = protected_resource(HERE, "", scopes=["offline_access"], service_name="")
     assert "scopes_supported" not in alone
+
+
+@pytest.mark.requirement("DISC-13")
+@pytest.mark.requirement("DISC-19")
+@pytest.mark.requirement("PRM-10")
+@pytest.mark.requirement("PRM-11")
+def test_nothing_is_said_of_keys_where_no_key_is_used() -> None:
+    server = authorization_server(HERE, "/oauth", scopes=["a"], resources=["x"], registration=True)
+    resource = protected_resource(HERE, "/mcp", scopes=["a"], service_name="Notes")
+    methods = [method for name in server if "auth_methods" in name for method in server[name]]  # type: ignore[attr-defined]
+    assert not [method for method in methods if method.endswith("_jwt")]
+    for name in [*server, *resource]:
+        assert not any(part in name for part in ("jwks", "signed", "_alg_", "dpop", "certificate")), name

@@ -51,6 +51,8 @@ def test_what_is_no_preflight_needs_a_token(server: InProcess, headers: dict[str
     assert server.send("OPTIONS", "/api", b"", PREFLIGHT).status == 200
 
 
+@pytest.mark.requirement("Q-06")
+@pytest.mark.requirement("Q-07")
 @pytest.mark.requirement("RS-21")
 @pytest.mark.requirement("MCP-03")
 @pytest.mark.requirement("WSGI-10")
@@ -164,6 +166,7 @@ def test_another_host_is_not_served_without_an_issuer(
     assert server.send("GET", "/open", b"", {"Host": host}).status == 200
 
 
+@pytest.mark.requirement("Q-21")
 @pytest.mark.requirement("WSGI-01")
 def test_the_host_header_is_not_believed() -> None:
     server = InProcess(issuer="https://as.example")

@@ -162,6 +162,8 @@ def test_a_form_target_without_a_scheme_is_a_mistake(pages: Pages, target: str) 
         pages.consent(VIEW, "/oauth/authorize", {}, form_target=target)
 
 
+@pytest.mark.requirement("BCP-15")
+@pytest.mark.requirement("BCP-26")
 @pytest.mark.requirement("HTTP-08")
 @pytest.mark.requirement("UI-12")
 @pytest.mark.parametrize("name", NAMES)

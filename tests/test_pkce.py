@@ -57,6 +57,7 @@ def test_plain_is_not_offered():
 MALFORMED = "code_verifier must be 43 to 128 unreserved characters"
 
 
+@pytest.mark.requirement("BCP-03")
 @pytest.mark.requirement("PKCE-06")
 @pytest.mark.requirement("PKCE-08")
 @pytest.mark.requirement("PKCE-09")

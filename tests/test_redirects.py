@@ -204,6 +204,8 @@ def test_a_complete_uri_can_be_registered_and_matches_itself(uri):
     assert find_redirect([uri], None) == uri
 
 
+@pytest.mark.requirement("BCP-13")
+@pytest.mark.requirement("MCP-08")
 @pytest.mark.requirement("REDIR-02")
 @pytest.mark.requirement("REDIR-03")
 @pytest.mark.requirement("REDIR-08")
@@ -330,6 +332,7 @@ MATCHES = [
 ]
 
 
+@pytest.mark.requirement("BCP-01")
 @pytest.mark.requirement("REDIR-01")
 @pytest.mark.requirement("REDIR-05")
 @pytest.mark.requirement("REDIR-06")

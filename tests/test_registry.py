@@ -260,6 +260,8 @@ def test_a_second_redemption_revokes_the_grant(registry: TokenRegistry) -> None:
 # --- looking and ending ---------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("UI-09")
+@pytest.mark.requirement("Q-44")
 def test_grants_are_found_by_subject_and_by_client(registry: TokenRegistry) -> None:
     long_id = "https://client.example/" + "x" * 1000
     one = registry.create("alice", ["a"], client_id="c")
@@ -285,6 +287,7 @@ def test_revoking_a_subject_ends_all_of_its_grants_and_no_others(registry: Token
     assert registry.rotate_via_refresh_token(other.refresh_token or "")
 
 
+@pytest.mark.requirement("UI-09")
 def test_a_grant_ends_by_its_id_or_by_a_refresh_token(registry: TokenRegistry) -> None:
     one, two = (registry.create_with_refresh("alice", ["a"]) for _ in range(2))
     assert registry.revoke(one.grant_id) is True

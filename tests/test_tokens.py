@@ -32,6 +32,7 @@ def test_a_code_is_its_prefix_grant_id_and_secret():
     assert len(CODE) == 68
 
 
+@pytest.mark.requirement("AT-01")
 def test_an_access_token_is_its_prefix_grant_id_and_secret():
     assert derivation.spell("oat_", GRANT_ID + SECRET) == ACCESS
     assert len(ACCESS) == 68

@@ -36,6 +36,9 @@ def stays(answer: Answer) -> str:
 # --- the way through ------------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("BCP-18")
+@pytest.mark.requirement("BCP-22")
+@pytest.mark.requirement("MCP-06")
 @pytest.mark.requirement("RESP-01")
 @pytest.mark.requirement("RESP-04")
 @pytest.mark.requirement("RESP-07")
@@ -119,6 +122,7 @@ def test_a_state_that_was_hardly_encoded_survives_a_login(server: InProcess, cli
     assert answer.parameters["state"] == state
 
 
+@pytest.mark.requirement("RESP-09")
 @pytest.mark.requirement("RESP-02")
 @pytest.mark.requirement("RESP-07")
 @pytest.mark.parametrize(
@@ -140,10 +144,12 @@ def test_the_redirect_uri_is_kept_byte_for_byte(server: InProcess, uri: str, sta
     answer = server.browser().decide(server.authorize_url(client))
     assert answer.location.startswith(start)
     assert answer.location.isascii()
+    assert "#" not in answer.location
     code = parse_qs(urlsplit(answer.location).query)["code"][0]
     assert server.redeem(client, code).status == 200
 
 
+@pytest.mark.requirement("Q-08")
 @pytest.mark.requirement("AUTHZ-04")
 @pytest.mark.requirement("CODE-11")
 @pytest.mark.requirement("GEN-09")
@@ -169,6 +175,7 @@ def test_the_port_of_a_loopback_client_is_the_one_it_listens_at(server: InProces
         assert server.redeem(client, code, redirect_uri=uri).status == 200
 
 
+@pytest.mark.requirement("Q-31")
 @pytest.mark.requirement("HTTP-04")
 @pytest.mark.requirement("AUTHZ-19")
 def test_looking_at_a_request_does_nothing(server: InProcess, client: Registered, alice: Browser) -> None:
@@ -215,6 +222,7 @@ def test_a_bad_client_or_address_is_told_to_the_user_alone(
     assert server.browser().decide(server.authorize_url(client)).status == 303
 
 
+@pytest.mark.requirement("Q-12")
 @pytest.mark.requirement("UI-15")
 @pytest.mark.requirement("CONF-02")
 def test_an_unknown_client_is_told_how_to_go_on(server: InProcess, client: Registered) -> None:
@@ -283,6 +291,10 @@ def test_a_client_that_fetches_the_url_itself_reads_json(
 # --- mistakes that the client hears ---------------------------------------------------------------
 
 
+@pytest.mark.requirement("BCP-03")
+@pytest.mark.requirement("BCP-05")
+@pytest.mark.requirement("RESP-10")
+@pytest.mark.requirement("MCP-06")
 @pytest.mark.requirement("PKCE-11")
 @pytest.mark.requirement("AUTHZ-05")
 @pytest.mark.requirement("AUTHZ-07")
@@ -304,6 +316,7 @@ def test_a_client_that_fetches_the_url_itself_reads_json(
         ({"response_type": None}, "invalid_request"),
         ({"response_type": "token"}, "unsupported_response_type"),
         ({"response_mode": "fragment"}, "invalid_request"),
+        ({"response_mode": "form_post"}, "invalid_request"),
         ({"request": "a.b.c"}, "request_not_supported"),
         ({"request_uri": "urn:x"}, "request_uri_not_supported"),
         ({"code_challenge": None}, "invalid_request"),

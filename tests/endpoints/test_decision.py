@@ -209,6 +209,7 @@ def test_a_client_that_is_gone_meanwhile_is_told_to_the_user(
 # --- once and again -------------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("Q-31")
 @pytest.mark.requirement("UI-06")
 @pytest.mark.requirement("AUTHZ-19")
 def test_the_first_of_two_renderings_still_works(
@@ -219,6 +220,7 @@ def test_the_first_of_two_renderings_still_works(
     assert [server.redeem(client, code).status for code in codes] == [200, 200]
 
 
+@pytest.mark.requirement("Q-31")
 @pytest.mark.requirement("UI-06")
 def test_a_form_that_is_sent_twice_gets_one_code(
     server: InProcess, client: Registered, alice: Browser

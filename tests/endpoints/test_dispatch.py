@@ -69,6 +69,7 @@ def test_options_name_the_methods(server: InProcess) -> None:
     assert server.send("OPTIONS", "/oauth/login").headers["Allow"] == "GET, HEAD, POST, OPTIONS"
 
 
+@pytest.mark.requirement("Q-05")
 @pytest.mark.requirement("HTTP-15")
 def test_what_is_not_there_is_a_json_404(server: InProcess) -> None:
     for path in ("/oauth/", "/oauth/device", "/oauth/token/", "/oauth/TOKEN", "/oauth/token%00"):
@@ -80,7 +81,8 @@ def test_what_is_not_there_is_a_json_404(server: InProcess) -> None:
 @pytest.mark.requirement("DISC-15")
 def test_registration_can_be_off(server: InProcess) -> None:
     closed = InProcess(registration="off", root_aliases=True)
-    assert closed.post_json("/oauth/register", {}).status == 404
+    answer = closed.post_json("/oauth/register", {})
+    assert (answer.status, answer.json["error"]) == (404, "not_found")
     assert closed.post("/register", {}).json["path"] == "/register"
     assert "registration_endpoint" not in closed.get("/.well-known/oauth-authorization-server").json
 
@@ -88,6 +90,7 @@ def test_registration_can_be_off(server: InProcess) -> None:
 # --- across origins -------------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("BCP-14")
 @pytest.mark.requirement("CORS-01")
 @pytest.mark.requirement("CORS-03")
 @pytest.mark.requirement("CORS-06")
@@ -127,6 +130,7 @@ def test_with_a_list_of_origins_only_those_can_read() -> None:
     assert foreign.headers.getlist("Vary") == ["Origin"]
 
 
+@pytest.mark.requirement("BCP-14")
 @pytest.mark.requirement("CORS-02")
 @pytest.mark.requirement("AUTHZ-15")
 @pytest.mark.parametrize("endpoint", PAGES)
@@ -139,6 +143,8 @@ def test_pages_are_closed_to_other_origins(server: InProcess, endpoint: str) -> 
 # --- what every page and answer carries -----------------------------------------------------------
 
 
+@pytest.mark.requirement("BCP-15")
+@pytest.mark.requirement("BCP-25")
 @pytest.mark.requirement("HTTP-06")
 @pytest.mark.requirement("HTTP-08")
 @pytest.mark.requirement("HTTP-09")
@@ -195,6 +201,7 @@ def backend() -> Broken:
     return Broken()
 
 
+@pytest.mark.requirement("Q-11")
 @pytest.mark.requirement("HTTP-14")
 @pytest.mark.requirement("REV-08")
 @pytest.mark.requirement("RT-14")

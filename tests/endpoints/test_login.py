@@ -22,6 +22,7 @@ def browser(server: InProcess) -> Browser:
 # --- signing in -----------------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("BCP-22")
 @pytest.mark.requirement("HTTP-05")
 def test_a_login_leads_on_by_303(server: InProcess, client: Registered, browser: Browser) -> None:
     url = server.authorize_url(client)

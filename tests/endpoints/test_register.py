@@ -20,6 +20,7 @@ def register(server: InProcess, **members: Any) -> Answer:
     return server.post_json("/oauth/register", {**LEAST, **members})
 
 
+@pytest.mark.requirement("Q-13")
 @pytest.mark.requirement("DCR-01")
 @pytest.mark.requirement("DCR-02")
 @pytest.mark.requirement("DCR-04")
@@ -56,6 +57,7 @@ def test_a_client_that_names_its_grant_types_gets_no_more(server: InProcess) -> 
     assert "refresh_token" not in server.tokens(client)
 
 
+@pytest.mark.requirement("Q-14")
 @pytest.mark.requirement("DCR-01")
 @pytest.mark.requirement("DCR-05")
 @pytest.mark.requirement("DCR-15")
@@ -80,6 +82,8 @@ def test_all_that_was_registered_is_echoed(server: InProcess) -> None:
     assert got == sent
 
 
+@pytest.mark.requirement("BCP-12")
+@pytest.mark.requirement("Q-33")
 @pytest.mark.requirement("CC-05")
 @pytest.mark.requirement("DCR-03")
 @pytest.mark.requirement("DCR-12")
@@ -305,6 +309,7 @@ def test_a_flood_is_stopped_for_a_while(server: InProcess) -> None:
     assert register(server).status == 201
 
 
+@pytest.mark.requirement("Q-13")
 @pytest.mark.requirement("DCR-17")
 @pytest.mark.requirement("OPS-01")
 def test_a_flood_from_one_address_stops_nobody_else() -> None:

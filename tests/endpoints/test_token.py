@@ -32,6 +32,7 @@ def told(answer: Answer, code: str, description: str, status: int = 400) -> None
 # --- what every request has in common -------------------------------------------------------------
 
 
+@pytest.mark.requirement("Q-23")
 @pytest.mark.requirement("RT-02")
 @pytest.mark.requirement("MCP-02")
 @pytest.mark.requirement("TOK-04")
@@ -253,6 +254,8 @@ def test_the_client_is_judged_before_its_code_or_token(server: InProcess, web: R
     assert server.refresh(web, token).status == 200
 
 
+@pytest.mark.requirement("BCP-10")
+@pytest.mark.requirement("Q-14")
 @pytest.mark.requirement("CAUTH-01")
 @pytest.mark.requirement("CAUTH-02")
 @pytest.mark.requirement("CAUTH-10")
@@ -277,6 +280,7 @@ def test_basic_with_the_same_id_in_the_body_is_fine_and_with_another_is_not(
     assert server.post("/oauth/token", {**fields, "client_id": web.client_id}, header).status == 200
 
 
+@pytest.mark.requirement("Q-14")
 @pytest.mark.requirement("CAUTH-09")
 def test_a_public_client_may_send_its_secret_that_is_none(server: InProcess, client: Registered) -> None:
     token = server.tokens(client)["refresh_token"]

@@ -160,6 +160,7 @@ def test_of_many_redemptions_at_once_one_succeeds_at_most(server: InProcess, cli
     assert server.api(winner["access_token"]).status == 401
 
 
+@pytest.mark.requirement("Q-24")
 @pytest.mark.requirement("CODE-10")
 @pytest.mark.requirement("SCOPE-04")
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from .test_token import NOT_VALID_TOKEN, UNKNOWN_CLIENT, told
 MALFORMED_TOKEN = {"error": "invalid_grant", "error_description": "refresh_token: not valid"}
 
 
+@pytest.mark.requirement("Q-35")
 @pytest.mark.requirement("RT-05")
 @pytest.mark.requirement("GEN-13")
 @pytest.mark.requirement("RT-20")
@@ -79,6 +80,8 @@ def test_a_public_client_may_leave_its_name_out_and_a_confidential_one_may_not(
     assert server.refresh(web, token).status == 200
 
 
+@pytest.mark.requirement("Q-11")
+@pytest.mark.requirement("Q-12")
 @pytest.mark.requirement("CAUTH-14")
 def test_a_client_whose_registration_is_gone_is_told_so(server: InProcess, client: Registered) -> None:
     token = server.tokens(client)["refresh_token"]
@@ -90,6 +93,7 @@ def test_a_client_whose_registration_is_gone_is_told_so(server: InProcess, clien
         assert (answer.status, answer.json) == (401, UNKNOWN_CLIENT)
 
 
+@pytest.mark.requirement("Q-25")
 @pytest.mark.requirement("RT-14")
 @pytest.mark.requirement("RT-15")
 @pytest.mark.requirement("RT-17")
@@ -134,6 +138,7 @@ def test_a_scope_narrows_one_token_and_the_grant_keeps_its_own(server: InProcess
     assert server.api(wide["access_token"], "/api/notes", "POST").status == 200
 
 
+@pytest.mark.requirement("Q-08")
 @pytest.mark.requirement("RT-17")
 @pytest.mark.requirement("RES-05")
 def test_a_resource_selects_and_without_one_the_audience_stays(server: InProcess, client: Registered) -> None:
@@ -142,6 +147,17 @@ def test_a_resource_selects_and_without_one_the_audience_stays(server: InProcess
         tokens = server.refresh(client, tokens["refresh_token"], resource=resource).json
         answers = [server.api(tokens["access_token"], path).status for path in ("/mcp", "/api")]
         assert answers == [200, 401]
+
+
+@pytest.mark.requirement("Q-27")
+def test_a_grant_of_the_whole_server_is_renewed_for_the_endpoint_that_is_called(
+    server: InProcess, client: Registered
+) -> None:
+    token = server.tokens(client)["refresh_token"]
+    renewed = server.refresh(client, token, resource=ORIGIN + "/mcp").json
+    assert [server.api(renewed["access_token"], path).status for path in ("/mcp", "/api")] == [200, 401]
+    again = server.refresh(client, renewed["refresh_token"]).json
+    assert server.api(again["access_token"], "/api").status == 200
 
 
 @pytest.mark.requirement("RES-01")
@@ -153,6 +169,7 @@ def test_several_resources_may_be_named_at_the_token_endpoint(server: InProcess,
     assert [server.api(access, path).status for path in ("/mcp", "/api/notes", "/api")] == [200, 200, 401]
 
 
+@pytest.mark.requirement("BCP-07")
 @pytest.mark.requirement("RT-06")
 @pytest.mark.requirement("RT-10")
 @pytest.mark.requirement("RT-11")

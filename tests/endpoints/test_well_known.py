@@ -34,6 +34,9 @@ def server() -> InProcess:
     return InProcess(issuer="https://as.example", service_name="Notes")
 
 
+@pytest.mark.requirement("BCP-11")
+@pytest.mark.requirement("BCP-03")
+@pytest.mark.requirement("Q-36")
 @pytest.mark.requirement("MCP-05")
 @pytest.mark.requirement("DISC-03")
 @pytest.mark.requirement("DISC-04")
@@ -72,6 +75,8 @@ def test_a_resource_lists_the_scopes_that_it_asks_for(server: InProcess) -> None
     assert "scopes_supported" not in mcp
 
 
+@pytest.mark.requirement("Q-02")
+@pytest.mark.requirement("Q-04")
 @pytest.mark.requirement("DISC-05")
 @pytest.mark.requirement("DISC-06")
 @pytest.mark.requirement("HTTP-15")
@@ -94,6 +99,7 @@ def test_what_names_no_document_is_a_json_404(server: InProcess, path: str) -> N
     assert served(server, server.base, path) is None
 
 
+@pytest.mark.requirement("Q-04")
 @pytest.mark.requirement("HTTP-18")
 @pytest.mark.parametrize("path", [f"/.well-known/{AS}", f"/.well-known/{OIDC}", f"/.well-known/{PRM}/mcp"])
 def test_one_slash_at_the_end_does_no_harm(server: InProcess, path: str) -> None:
@@ -172,6 +178,7 @@ def test_other_methods_are_refused(server: InProcess) -> None:
     assert (options.status, options.headers["Allow"], options.body) == (204, "GET, HEAD, OPTIONS", b"")
 
 
+@pytest.mark.requirement("Q-34")
 @pytest.mark.requirement("CORS-03")
 @pytest.mark.parametrize(
     "path", [f"/.well-known/{AS}", f"/.well-known/{PRM}/mcp", f"/.well-known/{OIDC}/none"]
@@ -276,6 +283,8 @@ def test_where_a_callable_decides_only_the_whole_server_is_a_resource() -> None:
     assert served(server, ORIGIN, f"/.well-known/{PRM}/api") is None
 
 
+@pytest.mark.requirement("Q-37")
+@pytest.mark.requirement("MCP-06")
 @pytest.mark.requirement("DISC-01")
 @pytest.mark.requirement("RESP-04")
 def test_the_four_places_name_the_same_issuer() -> None:

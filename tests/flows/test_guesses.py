@@ -146,6 +146,7 @@ def test_nothing_but_the_access_token_opens_the_api(story: Story) -> None:
     assert story.client.call(access).status_code == 200
 
 
+@pytest.mark.requirement("BCP-24")
 @pytest.mark.requirement("RT-03")
 @pytest.mark.requirement("RT-09")
 @pytest.mark.requirement("RT-12")

@@ -103,6 +103,7 @@ def test_the_replaced_access_token_works_for_half_the_grace(server: Clocked) -> 
 # --- reuse ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("BCP-24")
 @pytest.mark.requirement("RT-07")
 @pytest.mark.requirement("RT-08")
 @pytest.mark.parametrize("rotations", [1, 2, 50])

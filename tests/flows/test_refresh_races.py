@@ -52,6 +52,7 @@ def refreshing(client: OAuthClient, token: Secret) -> dict[str, str]:
 # --- at once --------------------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("Q-20")
 @pytest.mark.requirement("RT-11")
 @pytest.mark.requirement("WSGI-12")
 def test_sixteen_processes_that_refresh_with_one_token_all_get_the_same_pair(

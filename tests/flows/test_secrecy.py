@@ -84,6 +84,7 @@ def watched(request: pytest.FixtureRequest) -> Watched:
     return found
 
 
+@pytest.mark.requirement("BCP-21")
 @pytest.mark.requirement("WSGI-15")
 @pytest.mark.requirement("GEN-12")
 @pytest.mark.requirement("GEN-23")
