@@ -95,3 +95,10 @@ def test_every_event_of_the_package_is_in_the_catalogue() -> None:
     assert "token_rotated" in found
     assert found <= set(CATALOGUE)
     assert set(CATALOGUE) >= (WARNINGS | ERRORS)
+
+
+def test_every_event_is_explained_to_the_operator() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "observability.md").read_text()
+    rows = dict(re.findall(r"^\| `(\w+)`((?: \(\w+\))?) \|", page, re.MULTILINE))
+    levels = dict.fromkeys(WARNINGS, " (warning)") | dict.fromkeys(ERRORS, " (error)")
+    assert {name: rows.get(name) for name in CATALOGUE} == {name: levels.get(name, "") for name in CATALOGUE}

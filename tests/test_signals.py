@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from flask import Flask
@@ -66,3 +68,16 @@ def test_a_server_without_signals_does_not_import_blinker() -> None:
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout == "False\n"
+
+
+def test_the_receivers_of_the_documentation_hear_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parent.parent / "docs" / "observability.md").read_text()
+    (block,) = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    # Receivers are held weakly: they live as long as the names in `kept`.
+    kept: dict[str, object] = {}
+    exec(block, kept)
+    Events().emit("token_reused", {"subject": "alice", "client": "probe", "outcome": "reused"})
+    assert capsys.readouterr().out.splitlines() == [
+        "token_reused reused",
+        "somebody else may have had alice's access by probe",
+    ]
