@@ -121,16 +121,20 @@ def faults(page: str, shown: Shown) -> list[str]:
 
 
 def filled(page: str, shown: Shown) -> str:
-    """The page with the names of tests in the last column wherever a test shows the one id of a line."""
+    """The page with the names of tests in the last column wherever a test shows the one id of a line.
+
+    Names that are still right stay, so that a new test changes no line that has its tests already.
+    """
 
     def fill(match: re.Match[str]) -> str:
         ids = expand(match[2])
         if len(ids) > 1 or ids[0] not in shown:
             return match[0]
-        tests = list(dict.fromkeys(test.removeprefix("tests/") for test in shown[ids[0]]))
-        return match[1] + ", ".join(f"`{test}`" for test in tests[:MOST_NAMED]) + " |"
+        named = [test for test in tests_in(match[3]) if test in shown[ids[0]]]
+        tests = named or list(dict.fromkeys(shown[ids[0]]))
+        return match[1] + ", ".join(f"`{test.removeprefix('tests/')}`" for test in tests[:MOST_NAMED]) + " |"
 
-    return re.sub(r"^(\| ((?:\*\*)?[A-Z]+-\d+[^|]*) \|.*\| )[^|]*\|$", fill, page, flags=re.MULTILINE)
+    return re.sub(r"^(\| ((?:\*\*)?[A-Z]+-\d+[^|]*) \|.*\| )([^|]*)\|$", fill, page, flags=re.MULTILINE)
 
 
 def main(arguments: list[str]) -> int:

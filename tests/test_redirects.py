@@ -332,6 +332,7 @@ MATCHES = [
 ]
 
 
+@pytest.mark.requirement("GEN-17")
 @pytest.mark.requirement("BCP-01")
 @pytest.mark.requirement("REDIR-01")
 @pytest.mark.requirement("REDIR-05")

@@ -147,6 +147,7 @@ def test_redirect_uris_are_a_list_of_text(uris: Any) -> None:
     assert (type(error), error.code, error.status) == (InvalidRedirectUri, "invalid_redirect_uri", 400)
 
 
+@pytest.mark.requirement("DCR-07")
 @pytest.mark.requirement("DCR-06")
 @pytest.mark.requirement("REDIR-04")
 @pytest.mark.parametrize(

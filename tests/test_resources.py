@@ -121,6 +121,7 @@ def test_a_request_selects_resources_by_their_canonical_strings(requested, audie
     assert select(requested, KNOWN) == audience
 
 
+@pytest.mark.requirement("GEN-17")
 @pytest.mark.requirement("Q-28")
 @pytest.mark.requirement("RES-03")
 @pytest.mark.requirement("RES-05")

@@ -79,6 +79,12 @@ def test_filling_in_writes_the_tests_and_leaves_reasons_alone() -> None:
     assert filled(row("**GEN-01**", "") + reason, TRUE) == row("**GEN-01**", "`test_a.py::test_one`") + reason
 
 
+def test_filling_in_keeps_a_name_that_is_still_right() -> None:
+    both = {"GEN-01": ["tests/test_a.py::test_new", "tests/test_a.py::test_one"]}
+    page = row("**GEN-01**", "`test_a.py::test_gone`, `test_a.py::test_one`")
+    assert filled(page, both) == row("**GEN-01**", "`test_a.py::test_one`")
+
+
 def test_a_test_that_failed_shows_nothing(tmp_path: Path) -> None:
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = requirement(id): shows it\n", encoding="utf-8")
     (tmp_path / "test_run.py").write_text(RUN, encoding="utf-8")

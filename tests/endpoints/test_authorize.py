@@ -71,6 +71,7 @@ def test_whoever_denies_it_is_sent_back_without_one(server: InProcess, client: R
     }
 
 
+@pytest.mark.requirement("GEN-22")
 @pytest.mark.requirement("RESP-06")
 @pytest.mark.requirement("GEN-24")
 def test_the_code_tells_nothing(server: InProcess, client: Registered, alice: Browser) -> None:
@@ -381,6 +382,7 @@ def test_a_state_outside_of_the_standard_is_refused_and_not_echoed(
     }
 
 
+@pytest.mark.requirement("AUTHZ-13")
 @pytest.mark.requirement("GEN-05")
 def test_unknown_parameters_change_nothing(server: InProcess, client: Registered, alice: Browser) -> None:
     odd = {"foo": "bar", "nonce": "n", "display": "popup", "max_age": "0", "login_hint": "x", "audience": "y"}

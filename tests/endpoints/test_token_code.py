@@ -75,6 +75,8 @@ WRONG: dict[str, tuple[dict[str, str | None], str, str]] = {
 }
 
 
+@pytest.mark.requirement("RESP-05")
+@pytest.mark.requirement("BCP-19")
 @pytest.mark.requirement("CODE-03")
 @pytest.mark.requirement("CODE-08")
 @pytest.mark.requirement("CODE-09")
@@ -93,6 +95,7 @@ def test_a_wrong_request_consumes_no_code(server: InProcess, client: Registered,
     assert server.redeem(client, code).status == 200
 
 
+@pytest.mark.requirement("RESP-05")
 @pytest.mark.requirement("CODE-01")
 @pytest.mark.requirement("CODE-02")
 @pytest.mark.requirement("BCP-19")

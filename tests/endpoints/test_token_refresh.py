@@ -80,6 +80,7 @@ def test_a_public_client_may_leave_its_name_out_and_a_confidential_one_may_not(
     assert server.refresh(web, token).status == 200
 
 
+@pytest.mark.requirement("RT-19")
 @pytest.mark.requirement("Q-11")
 @pytest.mark.requirement("Q-12")
 @pytest.mark.requirement("CAUTH-14")
@@ -190,6 +191,7 @@ def test_a_client_may_come_from_anywhere(server: InProcess, client: Registered) 
     assert server.refresh(client, tokens["refresh_token"]).status == 200
 
 
+@pytest.mark.requirement("RT-19")
 @pytest.mark.requirement("RT-27")
 def test_a_user_who_may_no_more_is_refused_and_one_who_may_less_gets_less() -> None:
     allowed: list[Any] = [None]

@@ -51,6 +51,8 @@ def test_both_forms_of_the_server_document_are_the_same(server: InProcess) -> No
     assert documents[0]["scopes_supported"] == ["notes:read", "notes:write", "offline_access"]
 
 
+@pytest.mark.requirement("PRM-05")
+@pytest.mark.requirement("PRM-06")
 @pytest.mark.requirement("PRM-02")
 @pytest.mark.requirement("PRM-03")
 @pytest.mark.requirement("PRM-14")
@@ -75,6 +77,7 @@ def test_a_resource_lists_the_scopes_that_it_asks_for(server: InProcess) -> None
     assert "scopes_supported" not in mcp
 
 
+@pytest.mark.requirement("PRM-05")
 @pytest.mark.requirement("Q-02")
 @pytest.mark.requirement("Q-04")
 @pytest.mark.requirement("DISC-05")
