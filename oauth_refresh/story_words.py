@@ -40,6 +40,7 @@ EVENTS: Mapping[str, str] = {
     "code_issued": "The user allowed it, and the client was sent an authorization code.",
     "code_redeemed": "The client redeemed its code for the first tokens.",
     "code_reused": "The code was redeemed a second time. The grant ended.",
+    "client_token_issued": "The client got an access token for itself, without a user.",
     "grant_created": "The grant was made without a browser.",
     "token_rotated": "The refresh token was exchanged for its successor.",
     "token_repeated": "A refresh was answered again with the same tokens.",
@@ -236,6 +237,10 @@ ENDS: Mapping[str, Words] = {
     ),
     "revoked": _say(
         "The application ended the grant, or the user withdrew it.",
+        _AGAIN,
+    ),
+    "user": _say(
+        "The user withdrew it on the page of connected applications.",
         _AGAIN,
     ),
     "subject_revoked": _say(

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flask import Flask
@@ -73,10 +74,11 @@ def test_a_server_without_signals_does_not_import_blinker() -> None:
 def test_the_receivers_of_the_documentation_hear_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
     page = (Path(__file__).parent.parent / "docs" / "observability.md").read_text()
     (block,) = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
-    # Receivers are held weakly: they live as long as the names in `kept`.
-    kept: dict[str, object] = {}
-    exec(block, kept)
+    names: dict[str, Any] = {}
+    exec(block, names)
     Events().emit("token_reused", {"subject": "alice", "client": "probe", "outcome": "reused"})
+    signals.token_reused.disconnect(names["tell_the_user"])
+    signals.event.disconnect(names["count"])
     assert capsys.readouterr().out.splitlines() == [
         "token_reused reused",
         "somebody else may have had alice's access by probe",
