@@ -92,6 +92,22 @@ class FailureCounter(Protocol):
     def failed(self, realm: str, name: str) -> object: ...
 
 
+class Documents(Protocol):
+    """Clients whose id is the URL of a metadata document: see `document_clients`."""
+
+    def names(self, client_id: str) -> bool: ...
+
+    def known(self, client_id: str) -> Client | None: ...
+
+    def current(self, client_id: str) -> Client: ...
+
+    def mark_used(self, client: Client) -> None: ...
+
+    def list(self) -> Iterator[Client]: ...
+
+    def delete(self, client_id: str) -> bool: ...
+
+
 def read_credentials(authorization: str | None, form: Parameters) -> Credentials:
     """What the request says of its client.
 
@@ -145,7 +161,10 @@ def _unreadable() -> InvalidClient:
 
 
 class Clients:
-    """The clients of one server: those of the configuration first, then those in the registry."""
+    """The clients of one server: those of the configuration first, then those in the registry.
+
+    A client id that is the URL of a metadata document belongs to `documents`, where there are any.
+    """
 
     def __init__(
         self,
@@ -153,11 +172,13 @@ class Clients:
         configured: Mapping[str, Client],
         failures: FailureCounter,
         *,
+        documents: Documents | None = None,
         unused_ttl: float = UNUSED_TTL,
         used_ttl: float | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._backend = backend
+        self._documents = documents
         self._unused_ttl = unused_ttl
         self._used_ttl = used_ttl
         self._configured = dict(configured)
@@ -172,14 +193,31 @@ class Clients:
         return GRANT_TYPES
 
     def get(self, client_id: str) -> Client | None:
-        """The client with exactly this id, or None."""
+        """The client with exactly this id, or None. Of a metadata document, what it last said."""
         configured = self._configured.get(client_id)
         if configured is not None:
             return configured
+        if (documents := self._documents_for(client_id)) is not None:
+            return documents.known(client_id)
         if len(client_id) > 255 or not printable(client_id):
             return None
         entry = self._backend.get(_key(client_id))
         return None if entry is None else _decode(entry.body)
+
+    def asking(self, client_id: str) -> Client | None:
+        """The client that wants a user to be asked. Its metadata document is fetched if it is not fresh.
+
+        Raises what `DocumentClients.current` raises.
+        """
+        documents = self._documents_for(client_id)
+        if documents is not None and client_id not in self._configured:
+            return documents.current(client_id)
+        return self.get(client_id)
+
+    def _documents_for(self, client_id: str) -> Documents | None:
+        if self._documents is None or not self._documents.names(client_id):
+            return None
+        return self._documents
 
     def register(
         self, metadata: Mapping[str, object], *, client_id: str | None = None, **fields: object
@@ -225,6 +263,9 @@ class Clients:
 
     def mark_used(self, client: Client) -> None:
         """A user has let this client in, or still does: keep it for as long as that may be of use."""
+        if (documents := self._documents_for(client.client_id)) is not None:
+            documents.mark_used(client)
+            return
         if client.forget_at is None or (client.used and self._is_kept_long(client)):
             return
         entry = self._backend.get(_key(client.client_id))
@@ -254,9 +295,13 @@ class Clients:
             entry = self._backend.get(key)
             if entry is not None:
                 yield _decode(entry.body)
+        if self._documents is not None:
+            yield from self._documents.list()
 
     def delete(self, client_id: str) -> bool:
         """Forget a client of the registry: whether there was one. Its grants are another matter."""
+        if (documents := self._documents_for(client_id)) is not None:
+            return documents.delete(client_id)
         for _ in range(TRIES):
             entry = self._backend.get(_key(client_id))
             if entry is None:
@@ -269,12 +314,15 @@ class Clients:
         """The client that these credentials prove, or that a public client's request names.
 
         Raises `InvalidClient`, with one text for an unknown client and a wrong secret, and
-        `TooManyRequests` instead once too many wrong secrets were tried. The right one always passes.
+        `TooManyRequests` instead once too many wrong secrets were tried. The right one always passes. A
+        metadata document is fetched only if it is not known: see `DocumentClients.current` for its errors.
         """
         if credentials.client_id is None:
             raise invalid_client("client authentication is missing")
         if not credentials.pairs:
             client = self.get(credentials.client_id)
+            if client is None and self._documents_for(credentials.client_id) is not None:
+                client = self.asking(credentials.client_id)
             if client is None or not client.public:
                 # Not counted, for nothing was guessed: a client whose registration is gone must hear so
                 # however often it asks, and then registers again.

@@ -73,6 +73,13 @@ class InvalidClient(OAuthError):
     status = 401
 
 
+class DocumentRefused(InvalidClient):
+    """The client id is the URL of a metadata document that says something wrong, or that is gone for good."""
+
+    def __init__(self, description: str = "") -> None:
+        super().__init__(description, headers=(("WWW-Authenticate", 'Basic realm="oauth"'),))
+
+
 class InvalidGrant(OAuthError):
     code = "invalid_grant"
     status = 400
@@ -180,3 +187,18 @@ class TemporarilyUnavailable(OAuthError):
     def __init__(self, description: str = "", *, detail: str = "", retry_after: int = 5) -> None:
         super().__init__(description, detail=detail, headers=(("Retry-After", str(retry_after)),))
         self.retry_after = retry_after
+
+
+class DocumentUnavailable(TemporarilyUnavailable):
+    """A client's metadata document could not be fetched just now: nothing is known against the client."""
+
+
+class FetchError(OAuthRefreshError):
+    """A URL could not be fetched; the text says why, and nothing of what lies inside this network.
+
+    `lasting` is True where the next try would end the same: the document is gone, or may not be fetched.
+    """
+
+    def __init__(self, reason: str, *, lasting: bool = False) -> None:
+        super().__init__(reason)
+        self.lasting = lasting

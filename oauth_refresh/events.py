@@ -38,6 +38,8 @@ CATALOGUE: Mapping[str, str] = MappingProxyType(
         "request_refused": "an endpoint refused a request before any code or token was judged",
         "registry_unavailable": "the registry cannot answer, clients hear 503; at most one in ten seconds",
         "client_registered": "a client registered itself, or was registered by a command",
+        "client_document_read": "a client's metadata document was read for the first time, or had changed",
+        "client_document_refused": "a client's metadata document could not be fetched, or is wrong",
         "client_deleted": "a client was deleted by a command",
         "login": "a user signed in on the built-in page",
         "login_failed": "a name and password were wrong",

@@ -18,6 +18,7 @@ def authorization_server(
     resources: Iterable[str],
     registration: bool,
     grant_types: Iterable[str] = GRANT_TYPES,
+    client_documents: bool = False,
 ) -> dict[str, object]:
     """RFC 8414 section 2. Lists are explicit wherever the default would promise what is not there."""
     endpoints = addresses.base + prefix
@@ -41,6 +42,8 @@ def authorization_server(
     }
     if registration:
         document["registration_endpoint"] = f"{endpoints}/register"
+    if client_documents:
+        document["client_id_metadata_document_supported"] = True
     return document
 
 

@@ -7,7 +7,7 @@ import os
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
@@ -19,7 +19,9 @@ from .attempts import Attempts
 from .backends import open_backend
 from .branding import brand
 from .cases import Policy
+from .client_metadata import read_document
 from .clients import CLIENT_ID_PREFIX, Client, Clients, configured_client
+from .document_clients import DocumentClients, Fetch
 from .event_log import EventLog
 from .events import Events, log
 from .housekeeping import Housekeeping
@@ -45,6 +47,11 @@ SOURCE_FAILURES_MAX = 100
 REGISTRATIONS_MAX = 1000
 SOURCE_REGISTRATIONS_MAX = 100
 """In a quarter of an hour each. Wide: hosted clients and whole offices share one address."""
+
+HOST_DOCUMENTS_MAX = 100
+DOCUMENTS_MAX = 1000
+DOCUMENT_FETCHES_MAX = 600
+"""Fetches in a quarter of an hour: of unknown documents, from one host and from all; of each known one."""
 
 
 def environ_key(header: str) -> str:
@@ -106,10 +113,28 @@ class Server:
             events=self.events,
             clock=clock,
         )
+        self.documents = DocumentClients(
+            self.backend,
+            partial(
+                read_document,
+                known_scopes=settings.known_scopes,
+                private_schemes=settings.private_schemes,
+            ),
+            _fetcher(settings),
+            strangers=(
+                Attempts(self.backend, clock, limit=HOST_DOCUMENTS_MAX),
+                Attempts(self.backend, clock, limit=DOCUMENTS_MAX),
+            ),
+            acquaintances=Attempts(self.backend, clock, limit=DOCUMENT_FETCHES_MAX),
+            loopback=settings.client_id_metadata_loopback,
+            events=self.events,
+            clock=clock,
+        )
         self.clients = Clients(
             self.backend,
             {name: configured_client(name, members) for name, members in settings.clients.items()},
             Attempts(self.backend, clock, limit=CLIENT_FAILURES_MAX),
+            documents=self.documents,
             unused_ttl=settings.unused_client_ttl,
             used_ttl=settings.used_client_ttl,
             clock=clock,
@@ -304,6 +329,15 @@ def _metrics() -> Metrics:
     from .metrics import of_this_process
 
     return of_this_process()
+
+
+def _fetcher(settings: Settings) -> Fetch | None:
+    """What fetches client metadata documents, imported only where they are read."""
+    if not settings.reads_client_documents:
+        return None
+    from .fetching import Fetcher
+
+    return Fetcher()
 
 
 def _subject(answer: object, setting: str) -> str | None:

@@ -139,6 +139,14 @@ def _languages_are_there(settings: Settings) -> Iterator[Disagreement]:
             yield name, problem.removeprefix("OAUTH_LANGUAGES: ")
 
 
+def _documents_can_be_fetched(settings: Settings) -> Iterator[Disagreement]:
+    if settings.client_id_metadata == "on" and not settings.reads_client_documents:
+        yield "client_id_metadata", "needs urllib3, which the extra cimd brings"
+    if settings.client_id_metadata_loopback and not settings.is_loopback:
+        # Whoever may name a URL could ask this host's own services otherwise.
+        yield "client_id_metadata_loopback", "is for development, and the issuer is not loopback"
+
+
 _CHECKS: tuple[tuple[tuple[str, ...], Callable[[Settings], Iterator[Disagreement]]], ...] = (
     (("issuer", "allow_http"), _issuer_is_encrypted),
     (("issuer", "secret_key", "secret_key_fallbacks"), _secrets_are_long),
@@ -148,6 +156,7 @@ _CHECKS: tuple[tuple[tuple[str, ...], Callable[[Settings], Iterator[Disagreement
     (("protect", "ignore_case"), _rules_agree),
     (("protect", "prefix", "ignore_case"), _endpoints_are_open),
     (("metrics", "metrics_token", "issuer"), _metrics_are_not_for_everybody),
+    (("client_id_metadata", "client_id_metadata_loopback", "issuer"), _documents_can_be_fetched),
     (("registry",), _registry_is_known),
     (("users_file",), _users_can_be_read),
     (("logo", "brand_color"), _brand_can_be_shown),

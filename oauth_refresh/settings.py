@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 ReusePolicy = Literal["revoke", "refuse", "catch-up"]
 Registration = Literal["open", "off"]
 
+ClientIdMetadata = Literal["auto", "on", "off"]
+
+_CLIENT_ID_METADATA: Kind[ClientIdMetadata] = values.choice("auto", "on", "off")
 _REUSE_POLICY: Kind[ReusePolicy] = values.choice("revoke", "refuse", "catch-up")
 
 
@@ -377,6 +380,20 @@ class Settings:
         (`["/api"]`), or about everybody's (`true`).""",
         secret=True,
     )
+    client_id_metadata: ClientIdMetadata = setting(
+        "auto",
+        _CLIENT_ID_METADATA,
+        """Whether a client id may be the `https` URL of a client metadata document, which this server then
+        fetches instead of keeping a registration: `on`, `off`, or `auto` for on where the extra `cimd` is
+        installed (`pip install 'oauth-refresh[cimd]'`). Clients that were connected stay so when it is
+        turned off.""",
+    )
+    client_id_metadata_loopback: bool = setting(
+        False,
+        values.BOOLEAN,
+        """Fetch client metadata documents from `localhost`, `127.0.0.1` and `[::1]` too, with `http` as well:
+        to try out a client under development. Only where this server is loopback itself.""",
+    )
     private_schemes: tuple[str, ...] = setting(
         PRIVATE_SCHEMES,
         addresses.PRIVATE_SCHEMES,
@@ -426,6 +443,13 @@ class Settings:
         if self.idle_client_ttl is None:
             return None
         return max(self.access_token_ttl, self.refresh_token_ttl) + self.idle_client_ttl
+
+    @cached_property
+    def reads_client_documents(self) -> bool:
+        """Whether client metadata documents are fetched: if it is wanted, and what fetches is installed."""
+        from importlib.util import find_spec
+
+        return self.client_id_metadata != "off" and find_spec("urllib3") is not None
 
     @cached_property
     def known_scopes(self) -> tuple[str, ...]:

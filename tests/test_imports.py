@@ -22,6 +22,9 @@ RULES = {
     "resources",
     "paths",
     "metadata",
+    "client_metadata",
+    "freshness",
+    "public_addresses",
     "stories",
     "story_words",
 }

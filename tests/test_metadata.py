@@ -57,6 +57,15 @@ def test_registration_is_announced_only_where_it_works() -> None:
     assert "registration_endpoint" not in document
 
 
+@pytest.mark.requirement("DISC-16")
+@pytest.mark.parametrize("on", [True, False])
+def test_client_metadata_documents_are_announced_only_where_they_are_read(on: bool) -> None:
+    document = authorization_server(
+        HERE, "/oauth", scopes=[], resources=["x"], registration=True, client_documents=on
+    )
+    assert document.get("client_id_metadata_document_supported") is (True if on else None)
+
+
 @pytest.mark.requirement("DISC-02")
 @pytest.mark.requirement("GEN-19")
 def test_a_slash_at_the_end_of_the_issuer_is_kept_there_and_doubled_nowhere() -> None:

@@ -87,6 +87,7 @@ def test_the_wheel_says_what_it_is(wheel: Path) -> None:
     assert "BSD-3-Clause" in metadata
     assert "Requires-Python: >=3.10" in metadata
     assert set(re.findall(r"^Provides-Extra: (\S+)", metadata, re.MULTILINE)) == {
+        "cimd",
         "demo",
         "docs",
         "lint",

@@ -62,6 +62,8 @@ DEFAULTS: dict[str, Any] = {
     "unused_client_ttl": 86400.0,
     "idle_client_ttl": 7776000.0,
     "clients": {},
+    "client_id_metadata": "auto",
+    "client_id_metadata_loopback": False,
     "private_schemes": ("cursor", "vscode", "vscode-insiders"),
     "event_log": None,
     "metrics": False,

@@ -218,3 +218,25 @@ def test_text_that_is_no_table_of_clients_is_refused_without_being_quoted(given:
 def test_static_clients_have_the_choices_of_registered_ones() -> None:
     assert setting_clients.GRANT_TYPES == registration.GRANT_TYPES
     assert setting_clients.AUTH_METHODS == registration.AUTH_METHODS
+
+
+# --- client metadata documents ----------------------------------------------------------------------
+
+
+def test_documents_that_are_wanted_need_what_fetches_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert settings().reads_client_documents
+    assert not settings(client_id_metadata="off").reads_client_documents
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert not settings().reads_client_documents
+    (line,) = problems_with(client_id_metadata="on")
+    assert line.startswith(
+        "OAUTH_CLIENT_ID_METADATA = 'on' (keyword): needs urllib3, which the extra cimd brings; allowed: "
+    )
+
+
+@pytest.mark.requirement("CIMD-04")
+def test_documents_on_loopback_are_for_a_server_on_loopback() -> None:
+    for issuer in (None, "http://localhost:8000"):
+        assert settings(issuer=issuer, client_id_metadata_loopback=True).client_id_metadata_loopback
+    (line,) = problems_with(issuer="https://as.example.com", client_id_metadata_loopback=True)
+    assert "is for development, and the issuer is not loopback" in line

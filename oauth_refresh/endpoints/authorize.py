@@ -14,10 +14,19 @@ from werkzeug.wrappers import Request, Response
 
 from ..addresses import Addresses
 from ..authorization import Target, Wanted, read_target, read_wanted
-from ..errors import AccessDenied, ConsentRequired, InvalidClient, LoginRequired, OAuthError, RegistryError
+from ..errors import (
+    AccessDenied,
+    ConsentRequired,
+    DocumentRefused,
+    DocumentUnavailable,
+    InvalidClient,
+    LoginRequired,
+    OAuthError,
+    RegistryError,
+)
 from ..pages import ConsentView
 from ..parameters import Parameters, read_form, read_query
-from ..redirects import display_host, form_action_source, is_loopback_redirect
+from ..redirects import display_host, find_redirect, form_action_source, is_loopback_redirect
 from ..responses import error_response, prefers_json
 from ..server import Server, User
 from ..wording import say
@@ -33,7 +42,7 @@ def authorize(server: Server, request: Request, addresses: Addresses) -> Respons
         return _decide(server, request, addresses)
     query = read_query(request.query_string)
     try:
-        target = read_target(query, server.clients.get)
+        target = read_target(query, server.clients.asking)
     except OAuthError as error:
         return _stay_here(server, request, error)
     visit = visit_of(server, request, addresses)
@@ -103,7 +112,10 @@ def _stay_here(server: Server, request: Request, error: OAuthError) -> Response:
         return told
     message = say("The application's request has a mistake.")
     advice = say("Go back to the application and connect it again.")
-    if isinstance(error, InvalidClient):
+    if isinstance(error, (DocumentRefused, DocumentUnavailable)):
+        message = say("The application's description of itself could not be read.")
+        advice = say("Try again later. If it happens again, tell the makers of the application.")
+    elif isinstance(error, InvalidClient):
         message = say("The application is not known here, or not any more.")
         advice = say("Remove the connection in the application and add it again: it then registers anew.")
     return server.pages_for(request).error(
@@ -187,6 +199,7 @@ def _view(server: Server, user: User, target: Target, wanted: Wanted) -> Consent
         verified=target.client.configured,
         scopes=[(scope, described.get(scope) or scope) for scope in wanted.scopes],
         resources=wanted.resources,
+        client_host=server.documents.host(target.client.client_id),
     )
 
 
@@ -208,8 +221,9 @@ def _decide(server: Server, request: Request, addresses: Addresses) -> Response:
             status=403,
         )
     client = server.clients.get(pending["client_id"])
-    if client is None:
-        gone = InvalidClient("client_id: this client is no longer registered here")
+    # A metadata document may have changed since the page was shown.
+    if client is None or find_redirect(client.redirect_uris, pending["redirect_uri"]) is None:
+        gone = InvalidClient("client_id: this client is no longer registered here, or not as it was")
         return _stay_here(server, request, gone)
     target = Target(client, pending["redirect_uri"], pending["state"])
     nonce = bytes.fromhex(pending["nonce"])

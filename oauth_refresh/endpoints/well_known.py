@@ -61,6 +61,7 @@ def _document(server: Server, request: Request, addresses: Addresses) -> dict[st
             resources=server.resources(addresses),
             grant_types=server.clients.grant_types,
             registration=server.settings.registration == "open",
+            client_documents=server.settings.reads_client_documents,
         )
     for prefix in ("", *server.prefixes):
         if asked & _resource_places(addresses, prefix):
