@@ -124,9 +124,10 @@ class PostgreSQL:
             process.send_signal(signal_number)
             process.wait(START_SECONDS)
             return
-        # The whole group: children of a killed server live on until they look for it.
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        # Its children too, each a group of its own: they would answer until they notice that it is gone.
+        for pid in [process.pid, *_children(process.pid)]:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         process.wait(START_SECONDS)
 
     def _create(self) -> None:
@@ -161,6 +162,17 @@ class PostgreSQL:
         copy = shutil.copytree(programs.parent, self.folder / "programs", symlinks=True)
         self.folder.chmod(0o755)
         return copy / programs.name
+
+
+def _children(parent: int) -> list[int]:
+    """The living children of this process, where the system tells."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            # After the name, which may hold anything: the state, then the parent.
+            if int(status.read_text().rpartition(")")[2].split()[1]) == parent:
+                found.append(int(status.parent.name))
+    return found
 
 
 def _programs() -> Path:

@@ -11,7 +11,6 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
-import requests
 
 from oauth_refresh import ConfigurationError
 from oauth_refresh.demo import create_app
@@ -20,10 +19,9 @@ from tests.flows.client import OAuthClient, error, pair
 from tests.flows.clocked import Clocked
 from tests.flows.conftest import Serve
 from tests.flows.headless import TIMEOUT, User
-from tests.flows.secret import Pair, Secret
+from tests.flows.outage import assert_the_rest_is_untouched, assert_unavailable, assert_writes_are_refused
+from tests.flows.secret import Secret
 from tests.flows.servers import Gunicorn, environment
-
-UNAVAILABLE = (503, "temporarily_unavailable")
 
 
 class Story:
@@ -77,28 +75,6 @@ def story(tmp_path: Path) -> Story:
     folder = tmp_path / "registry"
     folder.mkdir()
     return Story(folder)
-
-
-def assert_unavailable(answer: requests.Response) -> None:
-    assert error(answer) == UNAVAILABLE
-    assert int(answer.headers["Retry-After"]) > 0
-    assert answer.headers["Cache-Control"] == "no-store"
-
-
-def assert_writes_are_refused(client: OAuthClient, held: Pair) -> None:
-    known = client.client_id
-    assert_unavailable(client.refresh(held.refresh))
-    assert_unavailable(client.revoke(held.refresh))
-    assert_unavailable(client.revoke(held.access))
-    assert_unavailable(client.register())
-    assert client.client_id == known
-
-
-def assert_the_rest_is_untouched(client: OAuthClient) -> None:
-    assert client.session.get(f"{client.base}/", timeout=TIMEOUT).status_code == 200
-    well_known = f"{client.base}/.well-known/oauth-authorization-server"
-    assert client.session.get(well_known, timeout=TIMEOUT).status_code == 200
-    assert client.call(None).status_code == 401
 
 
 def assert_told(caplog: pytest.LogCaptureFixture, path: Path, advice: str) -> None:
