@@ -116,7 +116,7 @@ class McpApplication:
             max_request_body_size=BODY_BYTES_MAX,
         )
         loop = asyncio.new_event_loop()
-        Thread(target=loop.run_forever, name="mcp", daemon=True).start()
+        Thread(target=_run, args=(loop,), name="mcp", daemon=True).start()
         begun: Future[None] = Future()
 
         async def live() -> None:
@@ -150,6 +150,13 @@ def caller(context: Context[Any, Any]) -> Identity:
     if not isinstance(identity, Identity):
         raise LookupError("no access token was checked: is the MCP server's path protected (OAUTH_PROTECT)?")
     return identity
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    try:
+        loop.run_forever()
+    finally:
+        loop.close()
 
 
 def _security(issuer: str | None, origins: Sequence[str]) -> TransportSecuritySettings:

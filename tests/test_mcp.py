@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from contextlib import asynccontextmanager
 from io import BytesIO
+from threading import Thread
+from threading import enumerate as living
 from typing import Any
 
 import pytest
@@ -121,7 +124,13 @@ def test_no_request_becomes_a_stream_that_would_hold_a_worker(asking: Asking) ->
     for method in ("GET", "DELETE", "PUT"):
         refused = asking.request(method)
         assert (refused.status_code, refused.headers["Allow"]) == (405, "POST")
-    assert modern(asking, "subscriptions/listen", notifications={}).status_code == 406
+    answers: list[TestResponse] = []
+    listening = Thread(
+        target=lambda: answers.append(modern(asking, "subscriptions/listen", notifications={})), daemon=True
+    )
+    listening.start()
+    listening.join(20)
+    assert [answer.status_code for answer in answers] == [406]
     assert said(asking.call("who")) == "alice"
 
 
@@ -129,6 +138,15 @@ def test_no_request_becomes_a_stream_that_would_hold_a_worker(asking: Asking) ->
 def test_a_slash_at_the_end_is_not_answered_with_a_redirect(asking: Asking) -> None:
     assert said(asking.call("who", "/mcp/")) == "alice"
     assert asking.call("who", "/mcp/more").status_code == 404
+
+
+@pytest.mark.requirement("WSGI-10")
+def test_it_answers_where_it_is_mounted(asking: Asking) -> None:
+    message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "who", "arguments": {}}}
+    headers = {"Authorization": f"Bearer {asking.token}", "Accept": ACCEPT}
+    mounted = {"SCRIPT_NAME": "/mounted", "PATH_INFO": "/mcp"}
+    answer = Client(asking.middleware).post("/mcp", json=message, headers=headers, environ_overrides=mounted)
+    assert said(answer) == "alice"
 
 
 def test_a_body_in_chunks_is_read_where_the_server_says_that_it_ends(asking: Asking) -> None:
@@ -199,8 +217,12 @@ def test_a_server_that_cannot_begin_fails_each_request_and_is_tried_again() -> N
         "method": "tools/call",
         "params": {"name": "echo", "arguments": {"text": "x"}},
     }
+    before = set(living())
     with pytest.raises(OSError, match="the database is away"):
         Client(application).post("/mcp", json=message, headers={"Accept": ACCEPT})
+    for thread in set(living()) - before:
+        thread.join(20)
+    assert set(living()) <= before
     assert said(Client(application).post("/mcp", json=message, headers={"Accept": ACCEPT})) == "x"
 
 
@@ -209,6 +231,8 @@ def test_a_process_that_was_forked_after_the_first_request_begins_its_own(asking
     read, write = os.pipe()
     child = os.fork()
     if child == 0:  # pragma: no cover
+        # A request that waits for the parent's thread would wait for ever: then this is the end.
+        signal.alarm(20)
         try:
             os.write(write, asking.call("who").text.encode())
         finally:
