@@ -65,7 +65,11 @@ class Deployment:
     def server(self) -> Server:
         from ..server import Server
 
-        return self._server or Server(self.settings)
+        if self._server is not None:
+            return self._server
+        made = Server(self.settings)
+        _warn_of_another_account(made.backend.beside)
+        return made
 
     @property
     def registry(self) -> TokenRegistry:
@@ -92,6 +96,22 @@ def _find_modules_like_a_server() -> None:
         sys.path.insert(0, os.getcwd())
 
 
+def _warn_of_another_account(registry: str | None) -> None:
+    """What root makes beside a registry, such as a drawn secret, its server could not read."""
+    try:
+        owner = None if registry is None else os.stat(registry).st_uid
+    except OSError:
+        return
+    # Windows knows no user ids.
+    if owner is not None and hasattr(os, "geteuid") and owner != os.geteuid():
+        click.secho(
+            f"warning: {registry} belongs to another account (user id {owner}): run this as that one, "
+            "so that the server can use the files that this makes",
+            fg="yellow",
+            err=True,
+        )
+
+
 def with_plain_errors(command: Callable[P, R]) -> Callable[P, R]:
     """What goes wrong is told in its own words, not as a traceback, and the exit code is 1."""
 
@@ -100,6 +120,9 @@ def with_plain_errors(command: Callable[P, R]) -> Callable[P, R]:
         _keep_log_off_the_terminal()
         try:
             return command(*args, **kwargs)
+        except BrokenPipeError:
+            # Whoever reads has seen enough, as `head` has.
+            raise
         except (OAuthRefreshError, OSError) as error:
             raise click.ClickException(str(error)) from error
 

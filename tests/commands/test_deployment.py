@@ -1,0 +1,84 @@
+"""What every command has in common: the deployment that it works on, and what the operator sees."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from oauth_refresh.cli import main
+from oauth_refresh.commands.deployment import Deployment, on_deployment
+from oauth_refresh.server import Server
+
+from .conftest import Run, as_json, ok
+
+
+def test_a_host_of_the_commands_hands_in_its_own_server(server: Server) -> None:
+    server.registry.create("alice", [])
+    shown = CliRunner(env={"OAUTH_REGISTRY": "nosuch:"}).invoke(
+        main, ["grant", "list", "--json"], obj=Deployment(server)
+    )
+    assert [each["subject"] for each in as_json(shown)] == ["alice"]
+
+
+def test_another_registry_is_another_registry_under_any_host(server: Server, tmp_path: Path) -> None:
+    refused = CliRunner().invoke(
+        main, ["grant", "list", "--registry", f"sqlite://{tmp_path}/other.db"], obj=Deployment(server)
+    )
+    assert "there is no registry at" in refused.stderr
+
+
+def test_callables_of_the_settings_are_found_from_the_working_directory(
+    run: Run, environ: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "callables_of_a_test.py").write_text("def load(environ): return None\n")
+    environ["OAUTH_USER_LOADER"] = "callables_of_a_test:load"
+    (shown,) = as_json(run("settings", "OAUTH_USER_LOADER", "--json"))
+    assert shown["value"] == "callables_of_a_test:load"
+
+
+def test_whoever_works_on_the_registry_of_another_account_is_warned(
+    run: Run, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.registry.create("alice", [])
+    assert run("grant", "list").stderr == ""
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    shown = run("grant", "list", "--json")
+    assert "belongs to another account" in shown.stderr
+    assert len(as_json(shown)) == 1
+
+
+def test_a_reader_that_has_seen_enough_hears_no_complaint(environ: dict[str, str], server: Server) -> None:
+    for number in range(300):
+        server.registry.create(f"user {number}", [])
+    command = f"{sys.executable} -m oauth_refresh grant list --json | head -n 1"
+    done = subprocess.run(
+        ["bash", "-c", command], env={**os.environ, **environ}, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.startswith('[{"grant": ')
+    assert done.stderr == ""
+
+
+def test_an_error_of_the_system_is_told_in_one_line() -> None:
+    @click.command()
+    @on_deployment
+    def fail(deployment: Deployment) -> None:
+        """Fail."""
+        raise PermissionError(13, "Permission denied", "/var/lib/app/oauth.db")
+
+    told = CliRunner().invoke(fail)
+    assert (told.exit_code, told.stderr) == (
+        1,
+        "Error: [Errno 13] Permission denied: '/var/lib/app/oauth.db'\n",
+    )
+
+
+def test_the_registry_of_a_command_is_that_of_the_server(run: Run, server: Server) -> None:
+    server.registry.create("alice", [])
+    assert "alice" in ok(run("grant", "list"))
