@@ -1,7 +1,7 @@
 """The Flask extension: `OAuthRefresh(app)` puts the middleware in front of a Flask application.
 
 app = Flask(__name__)
-OAuthRefresh(app, protect={"/api": "notes:read"}, user_loader=lambda: session.get("user"))
+OAuthRefresh(app, protect={"/api": "notes:read"}, login="user_id", login_url="/login")
 """
 
 from __future__ import annotations
@@ -13,10 +13,13 @@ from dataclasses import replace
 from functools import partial, wraps
 from typing import Any, ParamSpec, TypeVar, cast
 
-from flask import Flask, current_app, request
+from flask import Flask, current_app, request, session
+from flask.testing import FlaskClient
 from werkzeug.local import LocalProxy
 from werkzeug.wrappers import Response
 
+from .commands.under_flask import UnderFlask
+from .errors import ConfigurationError
 from .guard import TOKEN_KEY, Refusal
 from .identity import Identity
 from .middleware import OAuthMiddleware
@@ -26,6 +29,8 @@ from .settings import Settings
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+Login = str | Callable[..., Any]
 
 _NAME = "oauth_refresh"
 
@@ -42,13 +47,16 @@ current_token = cast("Identity", LocalProxy(_token))
 class OAuthRefresh:
     """The middleware as a Flask extension. Settings come from `app.config` (`OAUTH_…`) and from keywords.
 
-    `user_loader` may be a callable without parameters. It is asked inside of a request context, so that
-    `session` and Flask-Login's `current_user` work in it; it answers the subject as text, or None. The
-    other callables run inside of an application context, where databases are reached. Flask's `SECRET_KEY`
-    is the server secret unless `OAUTH_SECRET_KEY` is set. Raises `ConfigurationError`.
+    `login` says how the application knows its users: the key in `session` under which it keeps the user's
+    id, `"flask-login"`, or a callable, with or without the environ as its parameter, that answers the
+    subject as text, or None. It is asked inside of a request context. The other callables run inside of an
+    application context, where databases are reached. `registry` may be an engine of SQLAlchemy or the `db` of
+    Flask-SQLAlchemy. Flask's `SECRET_KEY` is the server secret unless `OAUTH_SECRET_KEY` is set. Raises
+    `ConfigurationError`.
     """
 
-    def __init__(self, app: Flask | None = None, **settings: Any) -> None:
+    def __init__(self, app: Flask | None = None, *, login: Login | None = None, **settings: Any) -> None:
+        self._login = login
         self._settings = settings
         if app is not None:
             self.init_app(app)
@@ -57,22 +65,80 @@ class OAuthRefresh:
         """Put the middleware in front of `app`. One extension object serves any number of applications."""
         if _NAME in app.extensions:
             raise RuntimeError("this application has OAuthRefresh already")
+        settings = {**_login_settings(app, self._login), **self._settings}
+        registry = settings.get("registry")
+        if registry is not None and not isinstance(registry, str) and not hasattr(registry, "swap"):
+            from .backends.sql import SQLBackend
+
+            settings["registry"] = SQLBackend(registry, app=app)
         middleware = OAuthMiddleware(
             app.wsgi_app,
             app.config,
             base_dir=app.instance_path,
             adapt=partial(_in_contexts, app),
-            **self._settings,
+            **settings,
         )
         _make_instance_folder(app, middleware.server.backend.beside)
         middleware.server.events.sender = app
         app.extensions[_NAME] = middleware
         app.wsgi_app = middleware  # type: ignore[method-assign]
+        app.cli.add_command(UnderFlask(middleware.server))
 
     @property
     def middleware(self) -> OAuthMiddleware:
         """The middleware of the current application, with its `registry` and `settings`."""
         return _middleware()
+
+    @staticmethod
+    def test_client(app: Flask, subject: str, scopes: str = "", **properties: object) -> FlaskClient:
+        """Flask's test client with an access token of this user for these scopes, separated by spaces.
+
+        The token is real and good for the whole server; `properties` go with it.
+        """
+        registry = app.extensions[_NAME].registry
+        token = registry.create(subject, parse_scope(scopes), properties=properties).access_token
+        client = app.test_client()
+        client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {token}"
+        return client
+
+
+def _login_settings(app: Flask, login: Login | None) -> dict[str, Any]:
+    """The settings that `login` stands for."""
+    if login is None:
+        return {}
+    if callable(login):
+        return {"user_loader": login}
+    if login != "flask-login":
+        return {"user_loader": lambda: session.get(login)}
+    manager = getattr(app, "login_manager", None)
+    if manager is None:
+        raise ConfigurationError(
+            "OAuthRefresh(login='flask-login'): this application has no LoginManager yet; "
+            "call its init_app before"
+        )
+    return {"user_loader": _flask_login_user, **_flask_login_page(app, manager.login_view)}
+
+
+def _flask_login_user() -> str | None:
+    from flask_login import current_user
+
+    found = current_user.get_id() if current_user.is_authenticated else None
+    return None if found is None else str(found)
+
+
+def _flask_login_page(app: Flask, view: str | None) -> dict[str, str]:
+    """The address of Flask-Login's login view, where it is known by now."""
+    if view is None:
+        return {}
+    if view.startswith(("/", "http:", "https:")):
+        return {"login_url": view}
+    for rule in app.url_map.iter_rules():
+        if rule.endpoint == view and not rule.arguments:
+            return {"login_url": rule.rule}
+    raise ConfigurationError(
+        f"OAuthRefresh(login='flask-login'): the login view {view!r} is not registered yet; "
+        "register it before, or say login_url='/its/path'"
+    )
 
 
 def _make_instance_folder(app: Flask, registry: str | None) -> None:

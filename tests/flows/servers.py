@@ -147,6 +147,36 @@ class Waitress:
         self._process.wait(STOP_SECONDS)
 
 
+class WaitressServing:
+    """Waitress with any application, on a port that was free a moment ago."""
+
+    def __init__(self, folder: Path, app: str, settings: Mapping[str, str]) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port: int = free.getsockname()[1]
+        self.base = f"http://127.0.0.1:{self.port}"
+        with (folder / "waitress.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "waitress", f"--listen=127.0.0.1:{self.port}", app],
+                cwd=folder,
+                env=environment(folder, settings),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        wait_until(self._answers)
+
+    def _answers(self) -> bool:
+        assert self._process.poll() is None, "Waitress did not start"
+        with suppress(OSError):
+            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+            return True
+        return False
+
+    def close(self) -> None:
+        self._process.terminate()
+        self._process.wait(STOP_SECONDS)
+
+
 def environment(folder: Path, settings: Mapping[str, str]) -> dict[str, str]:
     """The environment of a server: files in `folder`, the registry too, and no setting of this machine."""
     return {

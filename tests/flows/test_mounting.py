@@ -122,6 +122,7 @@ WAYS = {
     "flask": in_flask,
     "gunicorn-sync": behind_gunicorn("--workers", "3"),
     "gunicorn-gthread": behind_gunicorn("--workers", "2", "--worker-class", "gthread", "--threads", "4"),
+    "gunicorn-gevent": behind_gunicorn("--workers", "2", "--worker-class", "gevent"),
     "gunicorn-preload": behind_gunicorn("--workers", "3", "--preload"),
     "gunicorn-prefix": behind_gunicorn_under_a_prefix,
     "waitress": behind_waitress,
