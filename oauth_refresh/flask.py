@@ -157,8 +157,10 @@ def _middleware() -> OAuthMiddleware:
 def _in_contexts(app: Flask, settings: Settings) -> Settings:
     """The settings with every callable made to run in the context that Flask code expects around it."""
     adapted: dict[str, Any] = {}
-    if settings.user_loader is not None:
-        adapted["user_loader"] = _in_request_context(app, settings.user_loader)
+    for name in ("user_loader", "admin_check"):
+        hook = getattr(settings, name)
+        if hook is not None:
+            adapted[name] = _in_request_context(app, hook)
     for name in ("password_check", "subject_check"):
         check = getattr(settings, name)
         if check is not None:

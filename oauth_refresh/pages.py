@@ -30,6 +30,7 @@ from werkzeug.datastructures import LanguageAccept
 from werkzeug.wrappers import Response
 
 from .branding import Brand
+from .dashboard import Dashboard
 from .errors import ConfigurationError
 from .moments import ago, exactly
 from .wording import Wording, Words, choose, load, say
@@ -37,6 +38,7 @@ from .wording import Wording, Words, choose, load, say
 TEMPLATES = (
     "account.html",
     "consent.html",
+    "dashboard.html",
     "error.html",
     "grants.html",
     "layout.html",
@@ -288,6 +290,10 @@ class Pages:
     def grants(self, view: GrantsView) -> Response:
         """What has access to the user's account, with a button at each that ends it."""
         return self._page("grants.html", view=view)
+
+    def dashboard(self, view: Dashboard) -> Response:
+        """How things go, for the operator."""
+        return self._page("dashboard.html", view=view)
 
     def _page(
         self, template: str, status: int = 200, form_sources: str = "'self'", **values: Any

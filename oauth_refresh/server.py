@@ -19,6 +19,7 @@ from .attempts import Attempts
 from .backends import open_backend
 from .branding import brand
 from .cases import Policy
+from .census import CensusTaker
 from .client_metadata import read_document
 from .clients import CLIENT_ID_PREFIX, Client, Clients, configured_client
 from .document_clients import DocumentClients, Fetch
@@ -35,6 +36,7 @@ from .registry import TokenRegistry, index_terms
 from .resources import known_resources
 from .server_secret import server_secrets
 from .settings import Settings
+from .statistics import Statistics
 from .tokens import Secrets
 from .users import UsersFile
 from .wording import load as load_wordings
@@ -144,6 +146,10 @@ class Server:
         self.source_attempts = Attempts(self.backend, clock, limit=SOURCE_FAILURES_MAX)
         self.registrations = Attempts(self.backend, clock, limit=REGISTRATIONS_MAX)
         self.source_registrations = Attempts(self.backend, clock, limit=SOURCE_REGISTRATIONS_MAX)
+        self.statistics = Statistics(self.backend, clock)
+        self.census = CensusTaker(self.registry, clock)
+        if self.has_dashboard:
+            self.events.listen(self.statistics)
         self.pages = Pages(
             settings.service_name,
             settings.template_folder,
@@ -235,6 +241,22 @@ class Server:
     def pages_for(self, request: Request) -> Pages:
         """The pages in the language of this browser, or in the one that the client asks for."""
         return self.pages.spoken_to(request.accept_languages, request.args.get("ui_locales", ""))
+
+    @property
+    def has_dashboard(self) -> bool:
+        """Whether there are operators who may see how things go."""
+        return bool(self.settings.admins) or self.settings.admin_check is not None
+
+    def is_operator(self, environ: Mapping[str, Any], user: User | None) -> bool:
+        """Whether the dashboard is for this request. Raises TypeError if the check answers no yes or no."""
+        if user is not None and user.subject in self.settings.admins:
+            return True
+        if self.settings.admin_check is None:
+            return False
+        answer = self.settings.admin_check(self._vouched(environ))
+        if not isinstance(answer, bool):
+            raise TypeError(f"OAUTH_ADMIN_CHECK: the answer is {type(answer).__name__}, not True or False")
+        return answer
 
     @property
     def has_login_page(self) -> bool:

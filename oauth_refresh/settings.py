@@ -349,6 +349,19 @@ class Settings:
         tokens.""",
     )
 
+    admins: tuple[str, ...] = setting(
+        (),
+        values.SUBJECTS,
+        """The users who see the operator's dashboard at `/oauth/admin`, by their subjects. They sign in as
+        all users do. Without these and without `OAUTH_ADMIN_CHECK` there is no such page.""",
+    )
+    admin_check: Hook | None = setting(
+        None,
+        optional(values.HOOK),
+        """A callable `(environ)` that says whether this request may see the dashboard: True or False. For
+        deployments where the application or the server in front knows its operators.""",
+    )
+
     registration: Registration = setting(
         "open",
         _REGISTRATION,

@@ -58,6 +58,8 @@ DEFAULTS: dict[str, Any] = {
     "password_check": None,
     "trust_remote_user": False,
     "subject_check": None,
+    "admins": (),
+    "admin_check": None,
     "registration": "open",
     "unused_client_ttl": 86400.0,
     "idle_client_ttl": 7776000.0,

@@ -145,6 +145,12 @@ def test_a_scope_is_described_in_the_language_of_the_page(tmp_path: Path) -> Non
     assert "Read your notes" in alice.get(url.replace("ui_locales", "x"), {"Accept-Language": "en"}).text
 
 
+def test_a_description_is_escaped_once() -> None:
+    server = InProcess(scopes={"a": "Read & write <all> {notes}"}, protect={"/api": "a"})
+    page = server.signed_in("alice").get(server.authorize_url(server.register(), scope="a")).text
+    assert "Read &amp; write &lt;all&gt; {notes}" in page
+
+
 def test_the_login_stays_in_its_language_after_a_wrong_password() -> None:
     server = InProcess()
     browser = server.browser()

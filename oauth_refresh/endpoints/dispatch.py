@@ -14,6 +14,7 @@ from ..errors import OAuthError, RegistryError
 from ..responses import Tokens, error_response, json_response, prefers_json
 from ..server import Server
 from ..wording import say
+from .admin import admin
 from .authorize import authorize
 from .grants import grants
 from .introspect import introspect
@@ -62,6 +63,8 @@ class Endpoints:
             prefix + path: Endpoint(answer, ("GET", "HEAD", "POST"), page=True, shared=False)
             for path, answer in pages.items()
         }
+        if server.has_dashboard:
+            found[prefix + "/admin"] = Endpoint(admin, ("GET", "HEAD"), page=True)
         found[prefix + "/logout"] = Endpoint(logout, ("POST",), page=True, shared=False)
         found[prefix + "/token"] = Endpoint(token, ("POST",))
         found[prefix + "/revoke"] = Endpoint(revoke, ("POST",))

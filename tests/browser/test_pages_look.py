@@ -11,7 +11,10 @@ import pytest
 from playwright.sync_api import Browser, Page
 from werkzeug.wrappers import Request, Response
 
+from oauth_refresh.census import Census
+from oauth_refresh.dashboard import dashboard
 from oauth_refresh.pages import Connection, ConsentView, GrantsView, Pages
+from oauth_refresh.statistics import SERIES, Minute
 from oauth_refresh.wording import say
 from tests.browser.conftest import Serve
 
@@ -57,6 +60,33 @@ GRANTS = GrantsView(
 )
 
 
+MINUTES = [
+    Minute(
+        NOW - 60 * (59 - n),
+        {
+            **dict.fromkeys(SERIES, n // 20),
+            "rotated": 20 + n * 7 % 13 if n != 30 else 0,
+            "repeated": n * 5 % 7,
+            "refused": 9 if 40 < n < 44 else n % 2,
+            "reused": int(n == 42),
+        },
+    )
+    for n in range(60)
+]
+NOTHING = [Minute(NOW, dict.fromkeys(SERIES, 0))] * 144
+NAMES_OF_CLIENTS = {"c1": "Claude", "c2": "W" * 80, "": ""}
+CENSUS = Census(
+    NOW - 40,
+    2.5,
+    50_000,
+    0.25,
+    9000,
+    [300, 1200, 2500, 3000, 1500, 500],
+    [4000, 3000, 1500, 500, 0, 0],
+    [("c1", 6000), ("c2", 2000), ("", 1000)],
+)
+
+
 def shown(pages: Pages) -> dict[str, Response]:
     return {
         "login": pages.login("/login", HIDDEN, client_name="Claude Code"),
@@ -76,6 +106,8 @@ def shown(pages: Pages) -> dict[str, Response]:
         "message": pages.signed_out(),
         "account": pages.account("alice", "/", HIDDEN, grants_url="/grants"),
         "grants": pages.grants(GRANTS),
+        "dashboard": pages.dashboard(dashboard(NOW, MINUTES, 1, CENSUS, NAMES_OF_CLIENTS.__getitem__)),
+        "dashboard_new": pages.dashboard(dashboard(NOW, NOTHING, 10, None, str, is_live=True)),
         "grants_none": pages.grants(replace(GRANTS, connections=[], page=2, pages=3, are_all=False)),
     }
 
@@ -180,6 +212,7 @@ def test_nothing_sticks_out_at_any_width(page: Page, origin: str, name: str) -> 
 def test_every_button_and_field_is_large_enough_for_a_thumb(page: Page, origin: str, name: str) -> None:
     page.set_viewport_size({"width": 320, "height": 640})
     page.goto(f"{origin}/{name}")
+    page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true; })")
     for control in page.locator("button, a, input:not([type=hidden])").all():
         box = control.bounding_box()
         assert box
@@ -196,7 +229,7 @@ def test_the_style_passes_the_policy_and_nothing_else_is_asked_for(
     requested: list[str] = []
     page.on("request", lambda request: requested.append(request.url))
     page.goto(f"{origin}/{name}")
-    width = "704px" if name.startswith("grants") else "448px"
+    width = {"grants": "704px", "dashboard": "1152px"}.get(name.partition("_")[0], "448px")
     assert page.evaluate("getComputedStyle(document.querySelector('main')).maxWidth") == width
     assert complaints == []
     assert [url for url in requested if not url.endswith("/favicon.ico")] == [f"{origin}/{name}"]
