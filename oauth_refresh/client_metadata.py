@@ -101,7 +101,7 @@ def _host_defect(scheme: str, host: str, loopback: bool) -> str | None:
 
 
 def read_document(
-    url: str, body: bytes, *, known_scopes: Iterable[str], private_schemes: Iterable[str]
+    url: str, body: bytes, *, known_scopes: Iterable[str], private_schemes: Iterable[str] | None
 ) -> Registration:
     """What the document at `url` registers. Raises `DocumentRefused`, which says what is wrong in it."""
     try:

@@ -41,6 +41,7 @@ class Client(msgspec.Struct, array_like=True, frozen=True):
     `scopes` None means "no restriction of its own". `introspect` says whose access tokens it may look at
     beside its own: True for everybody's, or those for these protected paths. New fields are only ever added
     at the end. From `forget_at` on (seconds since 1970) the registry may forget the client; None means never.
+    `dead_token_status` is the HTTP status of `invalid_grant` for its refresh tokens.
     """
 
     client_id: str
@@ -59,6 +60,7 @@ class Client(msgspec.Struct, array_like=True, frozen=True):
     trusted: bool = False
     introspect: bool | tuple[str, ...] = False
     forget_at: float | None = None
+    dead_token_status: int = 400
 
     @property
     def public(self) -> bool:
@@ -368,6 +370,7 @@ def configured_client(client_id: str, members: Mapping[str, object]) -> Client:
         configured=True,
         trusted=bool(members.get("trusted")),
         introspect=_introspect(members.get("introspect")),
+        dead_token_status=401 if members.get("dead_refresh_token_status") == 401 else 400,
     )
 
 

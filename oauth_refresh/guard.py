@@ -83,12 +83,14 @@ class Guard:
         *,
         set_remote_user: bool = True,
         cors_origins: tuple[str, ...] = ("*",),
+        ask_for_held_scopes: bool = True,
     ) -> None:
         self._events = registry.events
         self._check = registry.check
         self._addresses = addresses
         self._set_remote_user = set_remote_user
         self._origins = cors_origins
+        self._ask_for_held_scopes = ask_for_held_scopes
         # Where every origin may read an answer, the headers that say so are always the same.
         self._cors = cors.actual({}, cors_origins) if "*" in cors_origins else []
         self._configured = addresses.configured
@@ -164,7 +166,8 @@ class Guard:
 
     def _step_up(self, environ: WSGIEnvironment, gate: _Gate, identity: Identity) -> Refusal:
         """403 with the scopes to ask for: those needed, and those held, which older clients would lose."""
-        scope = f', scope="{" ".join(sorted({*gate.scopes, *identity.scopes}))}"'
+        held = identity.scopes if self._ask_for_held_scopes else ()
+        scope = f', scope="{" ".join(sorted({*gate.scopes, *held}))}"'
         self._tell("scope", identity)
         return self._told(environ, gate, 403, "insufficient_scope", "the access token lacks a scope", scope)
 

@@ -70,6 +70,7 @@ class OAuthMiddleware:
             self.server.addresses,
             set_remote_user=self.settings.set_remote_user,
             cors_origins=self.settings.cors_origins,
+            ask_for_held_scopes=self.settings.ask_for_held_scopes,
         )
         self._admit = self.guard.admit
         self._plans: dict[tuple[str, str], Any] = {}

@@ -59,18 +59,23 @@ class _Redirect(NamedTuple):
         return self.scheme, self.host, self.path or "/", self.query
 
 
-def check_redirect_uri(uri: str, private_schemes: Sequence[str] = PRIVATE_SCHEMES) -> str | None:
+def check_redirect_uri(uri: str, private_schemes: Sequence[str] | None = PRIVATE_SCHEMES) -> str | None:
     """Why a client cannot register `uri`, or None if it can.
 
     Accepted are https URIs, http on the loopback hosts 127.0.0.1, [::1] and localhost (RFC 8252 section
-    7.3), and private-use schemes that contain a dot or are listed in `private_schemes` (section 7.1). The
-    reason names the kind of defect, never quotes the URI, and is fit for an `error_description`.
+    7.3), and, unless `private_schemes` is None, private-use schemes that contain a dot or are listed there
+    (section 7.1). The reason names the kind of defect, never quotes the URI, and is fit for an
+    `error_description`.
     """
     read = _read(uri)
     if isinstance(read, str):
         return read
     scheme = read.scheme.lower()
-    if read.web or scheme in {allowed.lower() for allowed in private_schemes}:
+    if read.web:
+        return None
+    if private_schemes is None:
+        return "only https and loopback are allowed here"
+    if scheme in {allowed.lower() for allowed in private_schemes}:
         return None
     if _REVERSE_DOMAIN.fullmatch(scheme) is None:
         return "a private scheme must be a reversed domain name such as com.example.app"

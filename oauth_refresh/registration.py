@@ -35,7 +35,7 @@ class Registration(NamedTuple):
 
 
 def accept(
-    sent: Mapping[str, object], *, known_scopes: Iterable[str], private_schemes: Iterable[str]
+    sent: Mapping[str, object], *, known_scopes: Iterable[str], private_schemes: Iterable[str] | None
 ) -> Registration:
     """The registration that this JSON object asks for.
 
@@ -50,7 +50,7 @@ def accept(
         raise InvalidClientMetadata(f"token_endpoint_auth_method: one of {', '.join(AUTH_METHODS)}")
     grant_types = _grant_types(members)
     return Registration(
-        _redirect_uris(members, tuple(private_schemes)),
+        _redirect_uris(members, None if private_schemes is None else tuple(private_schemes)),
         auth_method,
         grant_types,
         _response_types(members),
@@ -85,7 +85,7 @@ def _response_types(members: Mapping[str, object]) -> tuple[str, ...]:
     return ("code",)
 
 
-def _redirect_uris(members: Mapping[str, object], private_schemes: tuple[str, ...]) -> tuple[str, ...]:
+def _redirect_uris(members: Mapping[str, object], private_schemes: tuple[str, ...] | None) -> tuple[str, ...]:
     uris = members.get("redirect_uris")
     if not isinstance(uris, list) or not uris or not all(isinstance(uri, str) for uri in uris):
         raise InvalidRedirectUri("redirect_uris: a list of at least one URI is needed")

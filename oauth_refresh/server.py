@@ -120,7 +120,7 @@ class Server:
             partial(
                 read_document,
                 known_scopes=settings.known_scopes,
-                private_schemes=settings.private_schemes,
+                private_schemes=settings.redirect_schemes,
             ),
             _fetcher(settings),
             strangers=(

@@ -58,6 +58,12 @@ def _read_protected_path(text: str) -> str:
     return text.rstrip("/") or "/"
 
 
+def _read_status(value: object) -> int:
+    if str(value) not in ("400", "401"):
+        raise Refused("is neither 400 nor 401")
+    return int(str(value))
+
+
 _MEMBERS: Mapping[str, Callable[[object], object]] = {
     "client_secret": _read_secret,
     "client_secret_hash": _read_secret_hash,
@@ -70,6 +76,7 @@ _MEMBERS: Mapping[str, Callable[[object], object]] = {
     "token_endpoint_auth_method": _read_method,
     "trusted": BOOLEAN.read,
     "introspect": _read_introspect,
+    "dead_refresh_token_status": _read_status,
 }
 
 

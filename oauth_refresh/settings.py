@@ -296,6 +296,13 @@ class Settings:
         """The scopes of a client that asks for none. If this is not set, every scope in `OAUTH_SCOPES`. In
         text `none` means no scope.""",
     )
+    ask_for_held_scopes: bool = setting(
+        True,
+        values.BOOLEAN,
+        """Whether the 403 of a token with too few scopes lists, beside those that are needed, those that the
+        token has: clients from before 2026 ask for what is listed and nothing else, and would lose the
+        rest. Without it the list is what this operation needs (MCP 2026-07-28).""",
+    )
     set_remote_user: bool = setting(
         True,
         values.BOOLEAN,
@@ -390,7 +397,8 @@ class Settings:
         A client that is `trusted` skips the consent page, if it has a secret or an `https` redirect URI: any
         program can claim to be another one. A client with a secret can ask about its own access tokens at the
         introspection endpoint; `introspect` lets a resource server ask about those for some protected paths
-        (`["/api"]`), or about everybody's (`true`).""",
+        (`["/api"]`), or about everybody's (`true`). `dead_refresh_token_status` 401 is for a client that
+        tries again for ever on the standard's 400.""",
         secret=True,
     )
     client_id_metadata: ClientIdMetadata = setting(
@@ -407,11 +415,24 @@ class Settings:
         """Fetch client metadata documents from `localhost`, `127.0.0.1` and `[::1]` too, with `http` as well:
         to try out a client under development. Only where this server is loopback itself.""",
     )
+    revoke_silently: bool = setting(
+        False,
+        values.BOOLEAN,
+        """What a client hears that asks to revoke the token of another client: 200, as for a token that is
+        unknown, or (the default) `invalid_grant`. The token lives on either way.""",
+    )
     private_schemes: tuple[str, ...] = setting(
         PRIVATE_SCHEMES,
         addresses.PRIVATE_SCHEMES,
         """Schemes without a dot that may stand in redirect URIs of programs on a user's machine. Those with a
         dot (`com.example.app:/callback`) are accepted anyway.""",
+    )
+
+    allow_private_schemes: bool = setting(
+        True,
+        values.BOOLEAN,
+        """Whether redirect URIs with a private scheme can be registered at all. RFC 8252 allows them to
+        native programs; MCP knows only `https` and loopback. Registrations made before keep theirs.""",
     )
 
     event_log: str | None = setting(
@@ -463,6 +484,11 @@ class Settings:
         from importlib.util import find_spec
 
         return self.client_id_metadata != "off" and find_spec("urllib3") is not None
+
+    @cached_property
+    def redirect_schemes(self) -> tuple[str, ...] | None:
+        """The schemes without a dot that clients may register; None where no private scheme is allowed."""
+        return self.private_schemes if self.allow_private_schemes else None
 
     @cached_property
     def known_scopes(self) -> tuple[str, ...]:

@@ -313,6 +313,13 @@ def test_a_challenge_asks_for_no_more_than_is_needed_and_held() -> None:
     assert parameters(server.api(token).headers["WWW-Authenticate"])["scope"] == "a b"
 
 
+@pytest.mark.requirement("RS-18")
+def test_a_server_may_ask_for_no_more_than_the_operation_needs() -> None:
+    server = InProcess(protect={"/api": "a", "/b": "b"}, scopes={"a": "", "b": ""}, ask_for_held_scopes=False)
+    answer = server.api(server.tokens(scope="b")["access_token"])
+    assert (answer.status, parameters(answer.headers["WWW-Authenticate"])["scope"]) == (403, "a")
+
+
 # --- what the application sees --------------------------------------------------------------------
 
 

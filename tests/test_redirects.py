@@ -250,6 +250,16 @@ def test_the_operator_decides_about_schemes_without_a_dot():
     assert check_redirect_uri("com.example.app:/cb", private_schemes=()) is None
 
 
+@pytest.mark.requirement("MCP-08")
+def test_the_operator_may_allow_no_private_scheme_at_all():
+    for uri in ("cursor://cb", "com.example.app:/cb"):
+        assert check_redirect_uri(uri) is None
+        assert check_redirect_uri(uri, None) == "only https and loopback are allowed here"
+    for uri in ("https://app.example/cb", "http://127.0.0.1/cb"):
+        assert check_redirect_uri(uri, None) is None
+    assert check_redirect_uri("javascript:x", None) == "this scheme is never allowed"
+
+
 @pytest.mark.requirement("Q-16")
 @pytest.mark.requirement("Q-19")
 def test_what_editors_register_in_one_go_is_accepted():

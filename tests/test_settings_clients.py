@@ -42,6 +42,7 @@ def test_every_member_is_read_as_what_it_is() -> None:
         token_endpoint_auth_method="client_secret_post",
         trusted="yes",
         introspect="/api/, /mcp",
+        dead_refresh_token_status="401",
     ) == {
         "client_secret": SECRET,
         "redirect_uris": (URI, "http://127.0.0.1/cb"),
@@ -53,6 +54,7 @@ def test_every_member_is_read_as_what_it_is() -> None:
         "token_endpoint_auth_method": "client_secret_post",
         "trusted": True,
         "introspect": ("/api", "/mcp"),
+        "dead_refresh_token_status": 401,
     }
 
 
@@ -97,6 +99,11 @@ def test_a_client_without_grant_types_needs_no_redirect_uri() -> None:
             {"redirect_uris": [URI], "grant_types": ["authorization_code", "client_credentials"]},
             "has no client_secret, which client_credentials needs",
             id="client-credentials-public",
+        ),
+        pytest.param(
+            {"redirect_uris": [URI], "dead_refresh_token_status": 404},
+            "dead_refresh_token_status is neither 400 nor 401",
+            id="status",
         ),
         pytest.param({"colour": "red"}, "'colour' is no member", id="unknown"),
         pytest.param(

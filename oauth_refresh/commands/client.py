@@ -88,7 +88,9 @@ def _register(deployment: Deployment, wanted: dict[str, object]) -> tuple[Client
     _refuse_unknown_scopes(str(wanted["scope"] or ""), server.settings)
     try:
         accepted = accept(
-            wanted, known_scopes=server.settings.known_scopes, private_schemes=server.settings.private_schemes
+            wanted,
+            known_scopes=server.settings.known_scopes,
+            private_schemes=server.settings.redirect_schemes,
         )
     except OAuthError as error:
         raise click.ClickException(error.description) from error

@@ -22,7 +22,7 @@ def register(server: Server, request: Request, addresses: Addresses) -> Response
     wanted = accept(
         _read_object(request),
         known_scopes=server.settings.known_scopes,
-        private_schemes=server.settings.private_schemes,
+        private_schemes=server.settings.redirect_schemes,
     )
     client_id = server.client_id_for(wanted) if wanted.auth_method == "none" else None
     known = None if client_id is None else server.clients.registered_before(client_id)

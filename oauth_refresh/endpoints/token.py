@@ -7,7 +7,7 @@ from werkzeug.wrappers import Request
 
 from ..addresses import Addresses
 from ..cases import Ask, Issue, Refuse
-from ..clients import CLIENT_CREDENTIALS, Client, Credentials, read_credentials
+from ..clients import CLIENT_CREDENTIALS, Client, Credentials, invalid_client, read_credentials
 from ..errors import (
     InvalidGrant,
     InvalidRequest,
@@ -87,12 +87,24 @@ def _are_granted(server: Server, code: Presented, scopes: tuple[str, ...]) -> bo
 
 
 def _refresh(server: Server, form: Parameters, credentials: Credentials, addresses: Addresses) -> Tokens:
-    if credentials.client_id is not None:
-        client: Client | None = server.clients.authenticate(credentials)
+    if credentials.client_id is None:
         refresh_token = _presented(server, form, "refresh_token", REFRESH)
-    else:
+        return _rotate(server, form, _named_by(server, refresh_token), refresh_token, addresses)
+    client = server.clients.authenticate(credentials)
+    try:
         refresh_token = _presented(server, form, "refresh_token", REFRESH)
-        client = _named_by(server, refresh_token)
+        return _rotate(server, form, client, refresh_token, addresses)
+    except InvalidGrant as error:
+        # One client takes 400 for a mishap and tries again for ever; 401 makes it ask its user.
+        error.status = client.dead_token_status
+        if error.status == 401:
+            error.headers = invalid_client("").headers
+        raise
+
+
+def _rotate(
+    server: Server, form: Parameters, client: Client | None, refresh_token: Presented, addresses: Addresses
+) -> Tokens:
     if client is not None and not client.may("refresh_token"):
         raise UnauthorizedClient("this client is not registered for refresh_token")
     ask = _ask(server, form, None if client is None else client.client_id, addresses)

@@ -329,3 +329,12 @@ def test_bad_requests_do_not_count(server: InProcess) -> None:
     for _ in range(1001):
         assert register(server, redirect_uris=[]).status == 400
     assert register(server).status == 201
+
+
+@pytest.mark.requirement("MCP-08")
+def test_private_schemes_can_be_forbidden() -> None:
+    server = InProcess(allow_private_schemes=False)
+    for uri in ("cursor://anysphere.cursor-mcp/oauth/callback", "com.example.app:/cb"):
+        answer = register(server, redirect_uris=[REDIRECT, uri])
+        assert (answer.status, answer.json["error"]) == (400, "invalid_redirect_uri")
+    assert register(server, redirect_uris=[REDIRECT]).status == 201

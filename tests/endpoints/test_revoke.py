@@ -130,3 +130,13 @@ def test_unknown_parameters_change_nothing(server: InProcess, client: Registered
     tokens = server.tokens(client)
     assert ended(server.revoke(client, tokens["refresh_token"], foo="bar", client_secret=""))
     assert alive(server, client, tokens) == (False, False)
+
+
+@pytest.mark.requirement("REV-03")
+def test_a_server_may_tell_nobody_whose_token_it_is() -> None:
+    server = InProcess(revoke_silently=True)
+    owner, other = server.register(), server.register(client_name="Other")
+    tokens = server.tokens(owner)
+    for name in ("access_token", "refresh_token"):
+        assert ended(server.revoke(other, tokens[name]))
+    assert alive(server, owner, tokens) == (True, True)

@@ -249,3 +249,20 @@ def test_a_client_that_renews_its_tokens_is_not_forgotten() -> None:
     server.clock.forward(3 * 86400)
     server.registry.cleanup()
     assert server.browser().get(server.authorize_url(client)).status == 400
+
+
+@pytest.mark.requirement("Q-35")
+def test_a_client_may_hear_401_of_a_dead_token_and_no_other_does() -> None:
+    members = {"client_secret": "its secret", "redirect_uris": [REDIRECT]}
+    server = InProcess(clients={"loops": {**members, "dead_refresh_token_status": 401}, "web": members})
+    loops, web = (Registered(name, "its secret", auth="client_secret_basic") for name in ("loops", "web"))
+    told = {}
+    for client in (loops, web):
+        token = server.tokens(client)["refresh_token"]
+        assert server.refresh(client, token, scope="admin").status == 400
+        assert server.refresh(client, token).status == 200
+        server.registry.revoke_subject("alice")
+        answers = [server.refresh(client, dead) for dead in (token, "noise")]
+        assert {answer.json["error"] for answer in answers} == {"invalid_grant"}
+        told[client.client_id] = [(answer.status, "WWW-Authenticate" in answer.headers) for answer in answers]
+    assert told == {"loops": [(401, True)] * 2, "web": [(400, False)] * 2}
