@@ -1,0 +1,97 @@
+"""How many instructions does a check take, and a renewal? The same on every run, whatever else goes on.
+
+`python -m benchmarks instructions` counts with callgrind and compares with `instructions.json`, keyed by
+Python's version: a count that rose by more than 5 % fails, and so does a version that the file does not know.
+`--write` puts what was counted into the file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from . import driving
+
+FILE = Path(__file__).with_suffix(".json")
+WHAT = ("check", "rotate")
+TOLERANCE = 1.05
+_FEW, _MANY = 100, 600
+_COUNTED = re.compile(r"Collected : (\d+)")
+
+
+def repeat(what: str, count: int) -> None:
+    """What is counted: `count` checks or renewals over the memory backend. Runs under callgrind."""
+    app = driving.middleware("memory:")
+    client_id = driving.register(app)
+    issued = app.registry.create_with_refresh("ada", ["notes:read", "notes:write"], client_id=client_id)
+    operation = driving.reader(app, issued.access_token)
+    if what == "rotate":
+        operation = driving.Rotator(app, issued.refresh_token or "", client_id)
+    for _ in range(count):
+        assert operation().startswith("200")
+
+
+def counted() -> dict[str, int]:
+    """Instructions per operation: the difference of two runs, so that the start of Python is not in it."""
+    jobs = [(what, count) for what in WHAT for count in (_FEW, _MANY)]
+    with ThreadPoolExecutor(2) as pool:
+        totals = dict(zip(jobs, pool.map(_count, jobs), strict=True))
+    return {what: round((totals[what, _MANY] - totals[what, _FEW]) / (_MANY - _FEW)) for what in WHAT}
+
+
+def _count(job: tuple[str, int]) -> int:
+    what, count = job
+    program = f"from benchmarks.instructions import repeat; repeat({what!r}, {count})"
+    command = [
+        "valgrind",
+        "--tool=callgrind",
+        "--callgrind-out-file=/dev/null",
+        sys.executable,
+        "-c",
+        program,
+    ]
+    kept = {"PATH": os.environ.get("PATH", ""), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    ran = subprocess.run(
+        command,
+        env={**kept, "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    found = _COUNTED.search(ran.stderr)
+    if ran.returncode or found is None:
+        raise SystemExit(f"callgrind counted nothing:\n{ran.stderr[-2000:]}")
+    return int(found[1])
+
+
+def compared(counts: dict[str, int], known: dict[str, dict[str, int]], version: str) -> list[str]:
+    """What is wrong with these counts, nothing if they may stay."""
+    if version not in known:
+        return [f"{FILE.name} has no counts for Python {version}: python -m benchmarks instructions --write"]
+    return [
+        f"{what}: {counts[what]} instructions, {counts[what] / known[version][what] - 1:+.1%} on {FILE.name}"
+        for what in WHAT
+        if counts[what] > TOLERANCE * known[version][what]
+    ]
+
+
+def run(*, write: bool) -> int:
+    """The exit code."""
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    known: dict[str, dict[str, int]] = json.loads(FILE.read_text()) if FILE.exists() else {}
+    counts = counted()
+    for what, count in counts.items():
+        before = known.get(version, {}).get(what)
+        print(f"{what}: {count} instructions" + (f" ({count / before - 1:+.1%})" if before else ""))
+    if write:
+        FILE.write_text(json.dumps({**known, version: counts}, indent=4, sort_keys=True) + "\n")
+        return 0
+    wrong = compared(counts, known, version)
+    print("\n".join(wrong) or "nothing rose by more than 5 %")
+    return 1 if wrong else 0

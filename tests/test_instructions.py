@@ -1,0 +1,24 @@
+"""The count of instructions is a guard only if it closes: a rise and an unknown version are both told."""
+
+from __future__ import annotations
+
+import json
+
+from benchmarks.instructions import FILE, WHAT, compared
+
+KNOWN = {"3.11": {"check": 1000, "rotate": 20_000}}
+
+
+def test_a_count_that_rose_by_more_than_a_twentieth_is_told() -> None:
+    counts = {"check": 1051, "rotate": 21_000}
+    assert compared(counts, KNOWN, "3.11") == ["check: 1051 instructions, +5.1% on instructions.json"]
+    assert compared({"check": 1050, "rotate": 10}, KNOWN, "3.11") == []
+
+
+def test_a_version_without_counts_is_told() -> None:
+    (told,) = compared(KNOWN["3.11"], KNOWN, "3.99")
+    assert "no counts for Python 3.99" in told
+
+
+def test_what_is_kept_has_every_count() -> None:
+    assert all(set(counts) == set(WHAT) for counts in json.loads(FILE.read_text()).values())
