@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,12 @@ def row(ids: str, evidence: str) -> str:
 
 def test_the_page_names_tests_that_exist_and_carry_the_id() -> None:
     assert faults(PAGE.read_text(encoding="utf-8"), marked()) == [], "try: python -m tests.standards --fill"
+
+
+def test_the_modules_that_the_page_names_exist() -> None:
+    package = PAGE.parent.parent / "oauth_refresh"
+    named = set(re.findall(r"`((?:\w+/)*\w+\.py)`", PAGE.read_text(encoding="utf-8")))
+    assert [name for name in sorted(named) if not (package / name).is_file()] == []
 
 
 @pytest.mark.parametrize(

@@ -264,6 +264,7 @@ def test_the_body_of_a_get_does_not_count(server: InProcess, client: Registered)
     assert server.send("GET", "/oauth/authorize", body, form).status == 400
 
 
+@pytest.mark.requirement("AUTHZ-02")
 @pytest.mark.parametrize(
     ("accept", "is_json"),
     [

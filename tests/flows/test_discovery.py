@@ -101,6 +101,7 @@ def server() -> InProcess:
     return InProcess(issuer="https://as.example")
 
 
+@pytest.mark.requirement("CONF-05")
 @pytest.mark.requirement("MCP-01")
 @pytest.mark.requirement("MCP-02")
 @pytest.mark.requirement("Q-03")
@@ -122,6 +123,7 @@ def test_fixed_paths_lead_there_without_any_document() -> None:
     assert client.call("https://as.example/mcp", client.connect(fixed)) == 200
 
 
+@pytest.mark.requirement("CONF-05")
 @pytest.mark.requirement("MCP-04")
 @pytest.mark.requirement("MCP-05")
 @pytest.mark.requirement("MCP-07")
@@ -139,6 +141,7 @@ def test_the_challenge_leads_all_the_way(version: str | None, path: str) -> None
     assert [client.call(base + there, tokens) for there in ("/mcp", "/mcp/x", "/api")] == [200, 200, 401]
 
 
+@pytest.mark.requirement("CONF-05")
 @pytest.mark.requirement("MCP-05")
 @pytest.mark.requirement("Q-01")
 @pytest.mark.parametrize("form", [AS, OIDC])
