@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from oauth_refresh import OAuthMiddleware
+from oauth_refresh.backends.base import Backend
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -38,7 +39,7 @@ def constant(environ: WSGIEnvironment, start_response: StartResponse) -> Iterabl
     return [b"ok"]
 
 
-def middleware(url: str) -> OAuthMiddleware:
+def middleware(url: str | Backend) -> OAuthMiddleware:
     """Ours, as a user would set it up: a protected path, an issuer, a secret of its own."""
     return OAuthMiddleware(
         constant,

@@ -1,0 +1,185 @@
+"""The stores of `scaling`: each can be filled with any number of grants, and says how many bytes it takes."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import tempfile
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from oauth_refresh.backends import open_backend
+from oauth_refresh.backends.base import Backend
+
+from . import population, stores
+
+Fill = Callable[[range, float], None]
+
+
+class Grown:
+    """A store. `size()` is what it takes now, in bytes: of memory where it is kept there, else of files."""
+
+    def __init__(
+        self, name: str, url: str | Backend, raw: stores.Raw, fill: Fill, size: Callable[[], int]
+    ) -> None:
+        self.name = name
+        self.url = url
+        self.raw = raw
+        self.fill = fill
+        self.size = size
+
+
+class RawFile:
+    """One record in a file, replaced as a whole and brought to the disk."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def get(self, key: bytes) -> bytes | None:
+        return self._path.read_bytes() if self._path.exists() else None
+
+    def swap(self, key: bytes, old: bytes | None, new: bytes) -> bool:
+        with self._path.with_suffix(".new").open("wb") as file:
+            file.write(new)
+            file.flush()
+            os.fsync(file.fileno())
+        self._path.with_suffix(".new").replace(self._path)
+        return True
+
+
+class RawMySQL:
+    def __init__(self, connection: Any) -> None:
+        self._cursor = connection.cursor()
+        self._cursor.execute(
+            "CREATE TABLE raw (`key` VARBINARY(64) PRIMARY KEY, body VARBINARY(900) NOT NULL)"
+        )
+
+    def get(self, key: bytes) -> bytes | None:
+        self._cursor.execute("SELECT body FROM raw WHERE `key` = %s", (key,))
+        row = self._cursor.fetchone()
+        return None if row is None else row[0]
+
+    def swap(self, key: bytes, old: bytes | None, new: bytes) -> bool:
+        if old is None:
+            done = self._cursor.execute("INSERT IGNORE INTO raw VALUES (%s, %s)", (key, new))
+        else:
+            done = self._cursor.execute(
+                "UPDATE raw SET body = %s WHERE `key` = %s AND body = %s", (new, key, old)
+            )
+        return bool(done)
+
+
+@contextmanager
+def opened(name: str, *, traced: bool = False) -> Iterator[Grown]:
+    """`traced` counts what `memory:` takes byte by byte, and slows it down."""
+    with ExitStack() as stack:
+        if name == "memory":
+            yield _memory(stack, traced)
+        elif name == "file":
+            yield _file(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="scaling"))))
+        elif name == "mysql":
+            yield _mysql(stack)
+        else:
+            yield _served(stack.enter_context(stores.opened(name)))
+
+
+def _memory(stack: ExitStack, traced: bool) -> Grown:
+    backend = open_backend("memory:")
+    if traced:
+        tracemalloc.start()
+        stack.callback(tracemalloc.stop)
+    size = (lambda: tracemalloc.get_traced_memory()[0]) if traced else _resident
+    return Grown("memory", backend, stores.RawMemory(), _into(backend), size)
+
+
+def _file(folder: Path) -> Grown:
+    path, numbers = folder / "tokens.json", [0]
+
+    def fill(wanted: range, now: float) -> None:
+        # The whole file again: what was rotated meanwhile is as it was at first.
+        numbers[0] = wanted.stop
+        population.write_file(path, range(wanted.stop), now)
+
+    size = lambda: path.stat().st_size if path.exists() else 0  # noqa: E731
+    return Grown("file", f"file://{path}", RawFile(folder / "raw"), fill, size)
+
+
+def _mysql(stack: ExitStack) -> Grown:
+    import pymysql
+
+    from tests.backends.mariadb import PASSWORD, MariaDB
+
+    server = MariaDB()
+    stack.callback(server.remove)
+    connection = stack.enter_context(
+        pymysql.connect(
+            host="127.0.0.1",
+            port=server.port,
+            user="oauth",
+            password=PASSWORD,
+            database="registry",
+            autocommit=True,
+        )
+    )
+    raw = RawMySQL(connection)
+
+    def size() -> int:
+        return sum(path.stat().st_size for path in server.data.glob("registry/oauth_refresh*.ibd"))
+
+    return Grown("mysql", server.url(), raw, _by_processes(server.url()), size)
+
+
+def _served(store: stores.Store) -> Grown:
+    if store.name == "sqlite":
+        path = Path(store.url.removeprefix("sqlite://").partition("?")[0])
+        fill = _into(open_backend(f"sqlite://{path}?synchronous=normal", announce=False))
+        return Grown(store.name, store.url, store.raw, fill, lambda: _sqlite_size(path))
+    if store.name == "postgresql":
+        quick = f"{store.url}?synchronous_commit=off"
+        return Grown(store.name, store.url, store.raw, _by_processes(quick), lambda: _postgresql_size(store))
+    return Grown(store.name, store.url, store.raw, _by_processes(store.url), lambda: _valkey_size(store))
+
+
+def _into(backend: Backend) -> Fill:
+    return lambda numbers, now: population.put(backend, numbers, now)
+
+
+def _by_processes(url: str) -> Fill:
+    return lambda numbers, now: population.fill(url, numbers, now, os.cpu_count() or 1)
+
+
+def _resident() -> int:
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _sqlite_size(path: Path) -> int:
+    if not path.exists():
+        return 0
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        pages, page = (
+            database.execute(f"PRAGMA {what}").fetchone()[0] for what in ("page_count", "page_size")
+        )
+        return int(pages * page)
+
+
+def _postgresql_size(store: stores.Store) -> int:
+    found = store.raw.connection.execute(
+        "SELECT coalesce(pg_total_relation_size(to_regclass('oauth_refresh_record')), 0)"
+    ).fetchone()
+    return int(found[0])
+
+
+def _valkey_size(store: stores.Store) -> int:
+    if store.name == "valkey":
+        return int(store.raw.client.info("memory")["used_memory_dataset"])
+    # Of the primaries: each byte is on a replica once more.
+    client = store.raw.client
+    return sum(
+        int(client.info("memory", target_nodes=node)["used_memory_dataset"])
+        for node in client.get_primaries()
+    )
