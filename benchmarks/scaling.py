@@ -1,8 +1,9 @@
-"""python -m benchmarks.scaling sizes|costs [STORE …] [--grants N …]
+"""python -m benchmarks.scaling sizes|costs|work [STORE …] [--grants N …]
 
 `sizes`: bytes per grant in each store, after one rotation and after a thousand.
 `costs`: one rotation and one check among so many live grants, as a ratio to the raw operation of the driver
 on a table of one record, timed in the same run. If the ratio stays, the cost is flat.
+`work`: processor time of one rotation and one check, in the worker and in the store's server.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ FILE_GRANTS_MAX = 100_000
 SAMPLE = 1_000
 ROTATED = 50
 ROTATIONS = 1_000
+WORK = 5_000
 
 
 def sizes(names: list[str], grants: list[int]) -> Iterator[str]:
@@ -127,6 +129,37 @@ def _least_check(raw: stores.RawMemory) -> Callable[[], object]:
     return lambda: raw.check(token, b"x" * 32, b"raw key of sixteen")
 
 
+def work(names: list[str], grants: list[int]) -> Iterator[str]:
+    yield "| store | check: worker, us | server, us | rotation: worker, us | server, us |"
+    yield "|---|---:|---:|---:|---:|"
+    for name in names:
+        if name != "file":
+            with opened(name) as store:
+                yield _work(store)
+
+
+def _work(store: Grown) -> str:
+    store.fill(range(3 * WORK), time.time())
+    registry = _registry(store.url)
+
+    def check(number: int) -> None:
+        registry.check(population.access_token(number))
+
+    def rotate(number: int) -> None:
+        _rotated(registry, population.refresh_token(number), number)
+
+    found = []
+    for operation, numbers in ((check, range(WORK)), (rotate, range(WORK, 2 * WORK))):
+        operation(numbers.stop)  # so that connecting is not counted
+        before = time.process_time(), store.cpu()
+        for number in numbers:
+            operation(number)
+        after = time.process_time(), store.cpu()
+        found += [(later - earlier) / WORK * 1e6 for earlier, later in zip(before, after, strict=True)]
+    registry.backend.close()
+    return f"| {store.name} | " + " | ".join(f"{each:.0f}" for each in found) + " |"
+
+
 def _rotated(registry: TokenRegistry, token: str, number: int) -> str:
     issued = registry.rotate_via_refresh_token(token, client_id=population.client_id(number))
     assert issued.refresh_token is not None
@@ -137,14 +170,16 @@ def _registry(url: str | Backend) -> TokenRegistry:
     return driving.middleware(url).registry
 
 
+PROGRAMS = {"sizes": sizes, "costs": costs, "work": work}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scaling", description=__doc__)
-    parser.add_argument("what", choices=("sizes", "costs"))
+    parser.add_argument("what", choices=list(PROGRAMS))
     parser.add_argument("stores", nargs="*", metavar="STORE", help=f"of {', '.join(NAMES)}; all if none")
     parser.add_argument("--grants", type=int, nargs="+", default=list(GRANTS))
     chosen = parser.parse_args()
-    program = sizes if chosen.what == "sizes" else costs
-    for line in program(chosen.stores or list(NAMES), chosen.grants):
+    for line in PROGRAMS[chosen.what](chosen.stores or list(NAMES), chosen.grants):
         print(line, flush=True)
 
 

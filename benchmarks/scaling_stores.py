@@ -16,20 +16,30 @@ from oauth_refresh.backends.base import Backend
 
 from . import population, stores
 
+_USED_CPU = ("used_cpu_user", "used_cpu_sys")
+
 Fill = Callable[[range, float], None]
 
 
 class Grown:
-    """A store. `size()` is what it takes now, in bytes: of memory where it is kept there, else of files."""
+    """A store. `size()` is what it takes now, in bytes: of memory where it is kept there, else of files.
+    `cpu()` is how many seconds of processor time its server has used, 0 where there is none."""
 
     def __init__(
-        self, name: str, url: str | Backend, raw: stores.Raw, fill: Fill, size: Callable[[], int]
+        self,
+        name: str,
+        url: str | Backend,
+        raw: stores.Raw,
+        fill: Fill,
+        size: Callable[[], int],
+        cpu: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self.name = name
         self.url = url
         self.raw = raw
         self.fill = fill
         self.size = size
+        self.cpu = cpu
 
 
 class RawFile:
@@ -129,7 +139,8 @@ def _mysql(stack: ExitStack) -> Grown:
     def size() -> int:
         return sum(path.stat().st_size for path in server.data.glob("registry/oauth_refresh*.ibd"))
 
-    return Grown("mysql", server.url(), raw, _by_processes(server.url()), size)
+    url = server.url(sslmode="disable")
+    return Grown("mysql", url, raw, _by_processes(url), size, lambda: _cpu_of([server.pid]))
 
 
 def _served(store: stores.Store) -> Grown:
@@ -139,8 +150,13 @@ def _served(store: stores.Store) -> Grown:
         return Grown(store.name, store.url, store.raw, fill, lambda: _sqlite_size(path))
     if store.name == "postgresql":
         quick = f"{store.url}?synchronous_commit=off"
-        return Grown(store.name, store.url, store.raw, _by_processes(quick), lambda: _postgresql_size(store))
-    return Grown(store.name, store.url, store.raw, _by_processes(store.url), lambda: _valkey_size(store))
+        fill, raw = _by_processes(quick), store.raw
+        return Grown(
+            store.name, store.url, raw, fill, lambda: _postgresql_size(store), lambda: _postgresql_cpu(store)
+        )
+    fill = _by_processes(store.url)
+    cpu = lambda: sum(float(told[what]) for told in _told(store, "cpu") for what in _USED_CPU)  # noqa: E731
+    return Grown(store.name, store.url, store.raw, fill, lambda: _valkey_size(store), cpu)
 
 
 def _into(backend: Backend) -> Fill:
@@ -175,11 +191,26 @@ def _postgresql_size(store: stores.Store) -> int:
 
 
 def _valkey_size(store: stores.Store) -> int:
-    if store.name == "valkey":
-        return int(store.raw.client.info("memory")["used_memory_dataset"])
-    # Of the primaries: each byte is on a replica once more.
+    # Of a cluster, the primaries: each byte is on a replica once more.
+    return sum(int(told["used_memory_dataset"]) for told in _told(store, "memory"))
+
+
+def _told(store: stores.Store, section: str) -> list[dict[str, Any]]:
     client = store.raw.client
-    return sum(
-        int(client.info("memory", target_nodes=node)["used_memory_dataset"])
-        for node in client.get_primaries()
-    )
+    if store.name == "valkey":
+        return [client.info(section)]
+    return [client.info(section, target_nodes=node) for node in client.get_primaries()]
+
+
+def _postgresql_cpu(store: stores.Store) -> float:
+    found = store.raw.connection.execute("SELECT pid FROM pg_stat_activity").fetchall()
+    return _cpu_of([pid for (pid,) in found])
+
+
+def _cpu_of(pids: list[int]) -> float:
+    """Seconds that these processes have used, in their own code and in the system's."""
+    used = 0
+    for pid in pids:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        used += int(fields[11]) + int(fields[12])
+    return used / os.sysconf("SC_CLK_TCK")

@@ -38,6 +38,11 @@ class MariaDB:
             self.remove()
             raise
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def url(self, database: str = "registry", *, port: int | None = None, **options: object) -> str:
         query = f"?{urlencode(options)}" if options else ""
         return f"mysql://oauth:{quote(PASSWORD)}@127.0.0.1:{port or self.port}/{database}{query}"
