@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from oauth_refresh.backends import json_format, open_backend
 from oauth_refresh.backends.base import Backend
+from oauth_refresh.backends.bulk import batches, create_many
 from oauth_refresh.records import Access, Code, Grant, Previous, encode, forget_at
 from oauth_refresh.registry import index_terms
 from oauth_refresh.tokens import hash_token, mint_access, mint_code, mint_refresh
@@ -21,6 +22,7 @@ from oauth_refresh.tokens import hash_token, mint_access, mint_code, mint_refres
 _SCOPES = ("notes:read", "notes:write")
 _AUDIENCE = ("https://notes.example.org",)
 _DAY = 86400.0
+AT_ONCE = 1000
 
 
 class Record(NamedTuple):
@@ -89,9 +91,8 @@ def fill(url: str, numbers: range, now: float, processes: int = 1) -> None:
 
 
 def put(backend: Backend, numbers: range, now: float) -> None:
-    for number in numbers:
-        key, body, expires_at, terms = record(number, now)
-        assert backend.swap(key, None, body, expires_at, terms)
+    for batch in batches((record(number, now) for number in numbers), AT_ONCE):
+        assert create_many(backend, batch) == len(batch)
 
 
 def write_file(path: Path, numbers: range, now: float) -> None:
