@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sqlite3
+import sys
 import tempfile
-import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 from oauth_refresh.backends import open_backend
 from oauth_refresh.backends.base import Backend
+from oauth_refresh.backends.memory import MemoryBackend
 
 from . import population, stores
 
@@ -84,25 +86,34 @@ class RawMySQL:
 
 @contextmanager
 def opened(name: str, *, traced: bool = False) -> Iterator[Grown]:
-    """`traced` counts what `memory:` takes byte by byte, and slows it down."""
+    """`traced` counts what is kept in memory byte by byte and key by key, which is slow."""
     with ExitStack() as stack:
         if name == "memory":
-            yield _memory(stack, traced)
+            yield _memory(traced)
         elif name == "file":
             yield _file(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="scaling"))))
         elif name == "mysql":
             yield _mysql(stack)
         else:
-            yield _served(stack.enter_context(stores.opened(name)))
+            yield _served(stack.enter_context(stores.opened(name)), traced)
 
 
-def _memory(stack: ExitStack, traced: bool) -> Grown:
-    backend = open_backend("memory:")
-    if traced:
-        tracemalloc.start()
-        stack.callback(tracemalloc.stop)
-    size = (lambda: tracemalloc.get_traced_memory()[0]) if traced else _resident
+def _memory(traced: bool) -> Grown:
+    backend = MemoryBackend()
+    size = (lambda: _held([backend._entries, backend._notes, backend._named])) if traced else _resident
     return Grown("memory", backend, stores.RawMemory(), _into(backend), size)
+
+
+def _held(roots: list[object]) -> int:
+    """The bytes of these objects and of all that they hold, each counted once."""
+    seen, wanted, total = set(), list(roots), 0
+    while wanted:
+        found = wanted.pop()
+        if id(found) not in seen:
+            seen.add(id(found))
+            total += sys.getsizeof(found)
+            wanted += gc.get_referents(found) if isinstance(found, dict | set | frozenset | tuple) else ()
+    return total
 
 
 def _file(folder: Path) -> Grown:
@@ -143,7 +154,7 @@ def _mysql(stack: ExitStack) -> Grown:
     return Grown("mysql", url, raw, _by_processes(url), size, lambda: _cpu_of([server.pid]))
 
 
-def _served(store: stores.Store) -> Grown:
+def _served(store: stores.Store, traced: bool) -> Grown:
     if store.name == "sqlite":
         path = Path(store.url.removeprefix("sqlite://").partition("?")[0])
         fill = _into(open_backend(f"sqlite://{path}?synchronous=normal", announce=False))
@@ -156,7 +167,8 @@ def _served(store: stores.Store) -> Grown:
         )
     fill = _by_processes(store.url)
     cpu = lambda: sum(float(told[what]) for told in _told(store, "cpu") for what in _USED_CPU)  # noqa: E731
-    return Grown(store.name, store.url, store.raw, fill, lambda: _valkey_size(store), cpu)
+    size = (lambda: _keys_size(store)) if traced else (lambda: _valkey_size(store))
+    return Grown(store.name, store.url, store.raw, fill, size, cpu)
 
 
 def _into(backend: Backend) -> Fill:
@@ -193,6 +205,11 @@ def _postgresql_size(store: stores.Store) -> int:
 def _valkey_size(store: stores.Store) -> int:
     # Of a cluster, the primaries: each byte is on a replica once more.
     return sum(int(told["used_memory_dataset"]) for told in _told(store, "memory"))
+
+
+def _keys_size(store: stores.Store) -> int:
+    # The whole server's memory is no measure of little: buffers of its connections come and go.
+    return sum(store.raw.client.memory_usage(key, samples=0) for key in store.raw.client.scan_iter(count=500))
 
 
 def _told(store: stores.Store, section: str) -> list[dict[str, Any]]:
