@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -18,6 +23,46 @@ WRONG_PROBES = [
     "/.well-known/oauth-protected-resource/nothing",
     "/.well-known/oauth-authorization-server/nothing",
 ]
+
+
+Publish = Callable[[str, dict[str, Any]], str]
+
+
+@pytest.fixture(scope="module")
+def publish() -> Iterator[Publish]:
+    """`publish(name, document)` is the URL of a client's metadata document, which names that URL itself."""
+    documents: dict[str, bytes] = {}
+
+    class Documents(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = documents[self.path]
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Nobody reads a log here."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Documents) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+
+        def put(name: str, document: dict[str, Any]) -> str:
+            url = f"http://127.0.0.1:{server.server_port}/{name}.json"
+            documents[f"/{name}.json"] = json.dumps({"client_id": url, **document}).encode()
+            return url
+
+        yield put
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def publishing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gunicorn]:
+    """The demo, which reads documents from this machine as well."""
+    settings = {"OAUTH_CLIENT_ID_METADATA_LOOPBACK": "true"}
+    with closing(Gunicorn(tmp_path_factory.mktemp("publishing"), settings)) as server:
+        yield server.start()
 
 
 def stays_connected(client: Replay, pair: Pair, **more: str) -> Pair:
@@ -110,6 +155,34 @@ def test_claude_code_listens_at_another_port_each_time_and_refreshes_in_many_pro
     assert (refused.status_code, "Location" in refused.headers) == (400, False)
 
 
+@pytest.mark.requirement("Q-15")
+@pytest.mark.requirement("Q-17")
+@pytest.mark.requirement("CIMD-14")
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+def test_claude_code_shows_a_document_without_ports_and_comes_back_at_any(
+    publishing: Gunicorn, publish: Publish, host: str
+) -> None:
+    client = Replay(publishing.base, {"User-Agent": "claude-code/2.0 (cli)"})
+    server = client.probe("/.well-known/oauth-authorization-server").json()
+    assert server["client_id_metadata_document_supported"] is True
+    assert "none" in server["token_endpoint_auth_methods_supported"]
+    document = {
+        "client_name": "Claude Code",
+        "redirect_uris": ["http://localhost/callback", "http://127.0.0.1/callback"],
+        "grant_types": ["authorization_code", "refresh_token"],
+        "response_types": ["code"],
+        "token_endpoint_auth_method": "none",
+    }
+    client.client = {"client_id": publish(f"claude-code-{host}", document)}
+    for port in (3118, 58135):
+        pair = client.connect(f"http://{host}:{port}/callback", resource=client.mcp, scope="mcp:tools")
+        last = stays_connected(client, pair, resource=client.mcp)
+    with ThreadPoolExecutor(6) as processes:
+        pairs = list(processes.map(client.refresh, [last.refresh] * 6))
+    assert set(pairs) == {pairs[0]}
+    assert client.calls(pairs[0].access)
+
+
 # --- ChatGPT ----------------------------------------------------------------------------------------
 
 
@@ -140,6 +213,27 @@ def test_chatgpt_connects_by_an_address_of_each_connector_and_by_its_old_one(dem
     for callback in (own, old):
         pair = client.connect(callback, resource=client.mcp, scope="mcp:tools")
         stays_connected(client, pair, resource=client.mcp)
+
+
+@pytest.mark.requirement("Q-26")
+@pytest.mark.requirement("CIMD-13")
+def test_chatgpt_prefers_to_sign_and_does_without_where_its_document_lists_none(
+    publishing: Gunicorn, publish: Publish
+) -> None:
+    callback = "https://chatgpt.com/connector/oauth/AbC-123_x"
+    document = {
+        "client_name": "ChatGPT",
+        "redirect_uris": [callback],
+        "grant_types": ["authorization_code", "refresh_token"],
+        "token_endpoint_auth_method": "private_key_jwt",
+        "token_endpoint_auth_methods_supported": ["private_key_jwt", "none"],
+        "token_endpoint_auth_signing_alg": "RS256",
+        "jwks_uri": "https://chatgpt.com/oauth/AbC-123_x/jwks.json",
+    }
+    client = Replay(publishing.base, {"User-Agent": "openai-mcp/1.0.0"})
+    client.client = {"client_id": publish("chatgpt", document)}
+    pair = client.connect(callback, resource=client.mcp, scope="mcp:tools")
+    stays_connected(client, pair, resource=client.mcp)
 
 
 # --- Cursor -----------------------------------------------------------------------------------------
