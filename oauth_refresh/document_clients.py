@@ -30,6 +30,7 @@ from .errors import (
     TooManyRequests,
 )
 from .events import Events
+from .fetch_quotas import FetchQuotas
 from .freshness import LONGEST, fresh_for
 from .registration import Registration
 
@@ -58,18 +59,10 @@ Fetch = Callable[[Location], "Answer"]
 Accept = Callable[[str, bytes], Registration]
 
 
-class Quota(Protocol):
-    """Counts per realm and name, over all workers: 0, or the seconds to wait."""
-
-    def reserve(self, realm: str, name: str) -> int: ...
-
-
 class DocumentClients:
     """The documents of one server. `fetch` None: none is fetched, and those that are kept go on serving.
 
-    `strangers` is the quota for documents that were never seen here (by host, and all together under ""),
-    `acquaintances` the wider one for those that were. Every method raises `RegistryError` when the registry
-    cannot answer.
+    Every method raises `RegistryError` when the registry cannot answer.
     """
 
     def __init__(
@@ -77,9 +70,8 @@ class DocumentClients:
         backend: Backend,
         accept: Accept,
         fetch: Fetch | None,
+        quotas: FetchQuotas,
         *,
-        strangers: tuple[Quota, Quota],
-        acquaintances: Quota,
         loopback: bool = False,
         events: Events | None = None,
         clock: Callable[[], float] = time.time,
@@ -87,8 +79,7 @@ class DocumentClients:
         self.fetch = fetch
         self._backend = backend
         self._accept = accept
-        self._strangers = strangers
-        self._acquaintances = acquaintances
+        self._quotas = quotas
         self._loopback = loopback
         self._events = events if events is not None else Events()
         self._clock = clock
@@ -124,9 +115,8 @@ class DocumentClients:
         kept = _decode(self._backend.get(_key(client_id)))
         if kept is not None and 0 < kept.fresh_until - self._clock() <= LONGEST:
             return kept.client
-        known = kept is not None
         return self._together(
-            client_id, lambda: self._renew(client_id, lambda: fetch(location), location.host, known)
+            client_id, lambda: self._renew(client_id, lambda: fetch(location), location, kept)
         )
 
     def mark_used(self, client: Client) -> None:
@@ -175,32 +165,30 @@ class DocumentClients:
         if flight is not None:
             return _outcome(flight)
         try:
-            own.landed.set_result(renew())
+            client = renew()
+            own.landed.set_result(client)
+            return client
         except BaseException as error:
-            own.landed.set_exception(error)
+            # What ends this thread, such as the end of its worker, is none of the others' business.
+            ended = DocumentUnavailable("client_id: the fetch of its metadata document was broken off")
+            own.landed.set_exception(error if isinstance(error, Exception) else ended)
+            raise
         finally:
             with self._lock:
                 del self._flights[client_id]
-        return own.landed.result()
 
-    def _renew(self, client_id: str, fetch: Callable[[], Answer], host: str, known: bool) -> Client:
-        self._judge_rate(client_id, host, known)
+    def _renew(
+        self, client_id: str, fetch: Callable[[], Answer], location: Location, kept: _Kept | None
+    ) -> Client:
+        known, used = kept is not None, kept is not None and kept.client.used
         try:
-            client, seconds = self._read(client_id, fetch)
+            with self._quotas.fetching(client_id, location.host, known=known, used=used):
+                client, seconds = self._read(client_id, fetch)
         except (DocumentRefused, DocumentUnavailable) as error:
             told = {"client": client_id, "reason": error.description}
             self._events.emit_sparingly("client_document_refused", told, client_id, 60)
             raise
         return self._store(client, seconds)
-
-    def _judge_rate(self, client_id: str, host: str, known: bool) -> None:
-        if known:
-            wait = self._acquaintances.reserve("document", client_id)
-        else:
-            by_host, together = self._strangers
-            wait = by_host.reserve("documents of", host) or together.reserve("documents", "")
-        if wait:
-            raise TooManyRequests("too many client metadata documents just now", retry_after=wait)
 
     def _read(self, client_id: str, fetch: Callable[[], Answer]) -> tuple[Client, float]:
         try:

@@ -25,6 +25,7 @@ from .clients import CLIENT_ID_PREFIX, Client, Clients, configured_client
 from .document_clients import DocumentClients, Fetch
 from .event_log import EventLog
 from .events import Events, log
+from .fetch_quotas import FetchQuotas
 from .housekeeping import Housekeeping
 from .identity import CLIENT_SUBJECT
 from .login import Browser, LoginCookies
@@ -49,11 +50,6 @@ SOURCE_FAILURES_MAX = 100
 REGISTRATIONS_MAX = 1000
 SOURCE_REGISTRATIONS_MAX = 100
 """In a quarter of an hour each. Wide: hosted clients and whole offices share one address."""
-
-HOST_DOCUMENTS_MAX = 100
-DOCUMENTS_MAX = 1000
-DOCUMENT_FETCHES_MAX = 600
-"""Fetches in a quarter of an hour: of unknown documents, from one host and from all; of each known one."""
 
 
 def environ_key(header: str) -> str:
@@ -123,11 +119,7 @@ class Server:
                 private_schemes=settings.redirect_schemes,
             ),
             _fetcher(settings),
-            strangers=(
-                Attempts(self.backend, clock, limit=HOST_DOCUMENTS_MAX),
-                Attempts(self.backend, clock, limit=DOCUMENTS_MAX),
-            ),
-            acquaintances=Attempts(self.backend, clock, limit=DOCUMENT_FETCHES_MAX),
+            FetchQuotas(self.backend, clock),
             loopback=settings.client_id_metadata_loopback,
             events=self.events,
             clock=clock,

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from oauth_refresh.attempts import Attempts
 from oauth_refresh.backends.memory import MemoryBackend
 from oauth_refresh.client_metadata import Location, read_document
 from oauth_refresh.document_clients import DocumentClients
@@ -25,6 +24,7 @@ from oauth_refresh.errors import (
     TooManyRequests,
 )
 from oauth_refresh.events import Events
+from oauth_refresh.fetch_quotas import SLOW_SECONDS, FetchQuotas
 
 from .document_host import URL, document
 from .driving import Clock
@@ -72,17 +72,13 @@ def backend(clock: Clock) -> MemoryBackend:
 def worker(backend: MemoryBackend, fetch: Any, clock: Clock, **how: Any) -> DocumentClients:
     """The documents as one worker process sees them."""
     accept = partial(read_document, known_scopes=("notes:read",), private_schemes=())
-    strangers = (Attempts(backend, clock, limit=5), Attempts(backend, clock, limit=8))
+    quotas = FetchQuotas(backend, clock, stopwatch=clock, per_host=5, unknown=8, known=50, slow=3)
     return DocumentClients(
         backend,
         accept,
         fetch,
-        **{
-            "strangers": strangers,
-            "acquaintances": Attempts(backend, clock, limit=50),
-            "clock": clock,
-            **how,
-        },
+        quotas,
+        **{"clock": clock, **how},
     )
 
 
@@ -276,6 +272,66 @@ def test_all_hosts_together_have_a_limit_too(documents: DocumentClients, web: We
     for number in range(8):
         refused(documents, f"https://a{number}.dev/c")
     assert isinstance(refused(documents, "https://a8.dev/c"), TooManyRequests)
+
+
+@pytest.mark.requirement("OPS-03")
+def test_strangers_with_slow_hosts_cannot_keep_the_workers_waiting(
+    backend: MemoryBackend, web: Web, clock: Clock
+) -> None:
+    slowness = [0.0]
+
+    def fetch(location: Location) -> Said:
+        clock.forward(slowness[0])
+        return web(location)
+
+    documents = worker(backend, fetch, clock)
+    documents.mark_used(documents.current(URL))
+    slowness[0] = SLOW_SECONDS
+    for number in range(3):
+        refused(documents, f"https://a{number}.dev/c")
+    assert isinstance(refused(documents, "https://a3.dev/c"), TooManyRequests)
+    assert len(web.fetched) == 4
+    # Not at the cost of a client that a user has allowed, which has as many slow answers to itself.
+    for _ in range(3):
+        clock.forward(601)
+        assert documents.current(URL)
+    clock.forward(601)
+    slowness[0] = 0
+    refused(documents, "https://a4.dev/c")
+    assert len(web.fetched) == 8
+
+
+@pytest.mark.requirement("OPS-03")
+def test_what_is_not_slow_does_not_count_as_slow(backend: MemoryBackend, web: Web, clock: Clock) -> None:
+    def fetch(location: Location) -> Said:
+        clock.forward(SLOW_SECONDS - 0.01)
+        return web(location)
+
+    documents = worker(backend, fetch, clock)
+    for number in range(5):
+        assert isinstance(refused(documents, f"https://a{number}.dev/c"), DocumentRefused)
+
+
+def test_the_end_of_one_worker_thread_does_not_end_those_that_wait_for_its_fetch(
+    backend: MemoryBackend, web: Web, clock: Clock
+) -> None:
+    everybody_is_here = threading.Event()
+
+    def fetch(location: Location) -> Said:
+        everybody_is_here.wait(10)
+        raise SystemExit
+
+    documents = worker(backend, fetch, clock)
+    with ThreadPoolExecutor(2) as pool:
+        ends = pool.submit(documents.current, URL)
+        wait_for(lambda: URL in documents._flights)
+        waits = pool.submit(refused, documents)
+        wait_for(lambda: documents._flights[URL].waiting == 1)
+        everybody_is_here.set()
+        assert isinstance(waits.result(), DocumentUnavailable)
+        with pytest.raises(SystemExit):
+            ends.result()
+    assert documents._flights == {}
 
 
 def test_a_registry_that_cannot_answer_is_no_fault_of_the_client(
