@@ -21,6 +21,9 @@ from .errors import RegistryError
 
 KIND = b"l"
 
+WINDOW = 900.0
+"""Seconds, where nothing else is said."""
+
 _FORMAT = b"\x01"
 
 
@@ -38,7 +41,7 @@ class Attempts:
         backend: Backend,
         clock: Callable[[], float],
         limit: int = 10,
-        window: float = 900.0,
+        window: float = WINDOW,
         *,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -127,6 +130,11 @@ class _Count(msgspec.Struct, frozen=True, array_like=True):
 def _key(realm: str, name: str) -> bytes:
     folded = " ".join(unicodedata.normalize("NFKC", name).casefold().split())
     return KIND + hashlib.sha256(f"{realm}\0{folded}".encode("utf-8", "backslashreplace")).digest()
+
+
+def forget_at(body: bytes) -> float:
+    """When the window of this counter is over (seconds since 1970), if it is an ordinary one."""
+    return _decode(body).since + WINDOW
 
 
 def _decode(body: bytes) -> _Count:

@@ -417,3 +417,13 @@ def _decode(body: bytes) -> Client:
         return msgspec.msgpack.decode(body[1:], type=Client)
     except msgspec.MsgspecError as error:
         raise RegistryError("a client record is damaged: restore the registry from a backup") from error
+
+
+def forget_at_of(body: bytes) -> float | None:
+    """When the registry may forget the client of this record. Raises `RegistryError` for an unreadable one."""
+    return _decode(body).forget_at
+
+
+def record_of(client: Client) -> tuple[bytes, bytes]:
+    """The key and the body under which the registry keeps this client."""
+    return _key(client.client_id), _encode(client)

@@ -231,7 +231,7 @@ class DocumentClients:
             self._events.emit("client_document_read", told)
 
     def _swap(self, client_id: str, entry: Entry | None, kept: _Kept) -> bool:
-        forget_at = None if kept.client.used else max(kept.fresh_until, self._clock() + UNUSED_TTL)
+        forget_at = _forget_at(kept, self._clock())
         body = _FORMAT + msgspec.msgpack.encode(kept)
         return self._backend.swap(_key(client_id), entry, body, forget_at, (), "wanted")
 
@@ -239,6 +239,16 @@ class DocumentClients:
 class _Kept(msgspec.Struct, array_like=True, frozen=True):
     client: Client
     fresh_until: float
+
+
+def forget_at_of(entry: Entry, now: float) -> float | None:
+    """When the registry may forget the document in this record, if it is stored again now."""
+    kept = _decode(entry)
+    return now if kept is None else _forget_at(kept, now)
+
+
+def _forget_at(kept: _Kept, now: float) -> float | None:
+    return None if kept.client.used else max(kept.fresh_until, now + UNUSED_TTL)
 
 
 class _Flight:

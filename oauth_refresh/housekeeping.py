@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 
 from .backends.base import Backend
+from .backends.moving import refuse_moved
 from .errors import RegistryError
 from .events import log
 
@@ -74,6 +75,7 @@ class Housekeeping:
 
 def _moment(body: bytes) -> float:
     """When it was last done. What cannot be read counts as long ago."""
+    refuse_moved(body)
     if body[:1] != _FORMAT or len(body) != 9:
         return float("-inf")
     moment: float = struct.unpack(">d", body[1:])[0]

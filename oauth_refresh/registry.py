@@ -18,6 +18,7 @@ import msgspec
 
 from . import grants
 from .backends.base import Backend, Copies, Entry
+from .backends.moving import refuse_moved
 from .cases import Ask, Case, Event, Issue, Policy, Refuse
 from .errors import InvalidGrant, NotReplicatedError, RegistryError
 from .events import Events, log
@@ -254,7 +255,10 @@ class TokenRegistry:
         presented = read(text)
         if presented is None and looks_old(text):
             entry = self.backend.get(old_key(hash_token(text)))
-            return None if entry is None else read_old(text, entry.body)
+            if entry is None:
+                return None
+            refuse_moved(entry.body)
+            return read_old(text, entry.body)
         return presented
 
     def redeem(self, code: Presented, ask: Ask, policy: Policy | None = None) -> Issue | Refuse:

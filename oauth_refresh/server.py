@@ -17,6 +17,8 @@ from .addresses import AddressBook, Addresses
 from .ancestor import Circumstances, Record, records
 from .attempts import Attempts
 from .backends import open_backend
+from .backends.base import Backend
+from .backends.moving import MovingBackend
 from .branding import brand
 from .cases import Policy
 from .census import CensusTaker
@@ -28,6 +30,7 @@ from .events import Events, log
 from .fetch_quotas import FetchQuotas
 from .housekeeping import Housekeeping
 from .identity import CLIENT_SUBJECT
+from .kinds import describe
 from .login import Browser, LoginCookies
 from .pages import Pages
 from .paths import PUBLIC, Protection
@@ -82,9 +85,11 @@ class Server:
         self.metrics = _metrics() if settings.metrics else None
         if self.metrics is not None:
             self.events.listen(self.metrics)
-        self.backend = open_backend(settings.registry, base_dir=base_dir)
-        if hasattr(self.backend, "import_old"):
-            self.backend.import_old = self._import_old
+        self.backend = self._open(settings.registry, base_dir)
+        if settings.registry_fallback is not None:
+            self.backend = MovingBackend(
+                self.backend, self._open(settings.registry_fallback, base_dir), self._describe, clock=clock
+            )
         self.addresses = AddressBook(settings.issuer)
         self.protection = (
             None
@@ -158,6 +163,15 @@ class Server:
                 "nobody can sign in yet: set one of OAUTH_USER_LOADER, OAUTH_TRUST_REMOTE_USER, "
                 "OAUTH_USERS_FILE and OAUTH_PASSWORD_CHECK"
             )
+
+    def _open(self, registry: str | Backend, base_dir: str | None) -> Backend:
+        backend = open_backend(registry, base_dir=base_dir)
+        if hasattr(backend, "import_old"):
+            backend.import_old = self._import_old
+        return backend
+
+    def _describe(self, key: bytes, body: bytes) -> tuple[float | None, tuple[bytes, ...]]:
+        return describe(key, body, self.clock())
 
     def _import_old(self, document: Mapping[str, object]) -> Iterator[Record]:
         """What becomes of a token file of the ancestor that the registry's file turns out to be."""

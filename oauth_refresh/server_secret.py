@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Sequence
 
 from .backends.base import Backend
+from .backends.moving import MovingBackend
 from .errors import RegistryError
 from .events import log
 from .tokens import Secrets
@@ -27,8 +28,48 @@ def server_secrets(configured: Sequence[bytes], backend: Backend) -> Secrets:
     """
     if configured:
         return Secrets(tuple(configured))
-    drawn = _beside(backend.beside + SUFFIX) if backend.beside is not None else _in_registry(backend)
-    return Secrets((drawn,), frozenset([drawn]))
+    drawn = tuple(dict.fromkeys(_drawn(each) for each in _places(backend)))
+    return Secrets(drawn, frozenset(drawn))
+
+
+def carry_secret(old: Backend, new: Backend) -> bool:
+    """Keep the secret that was drawn for one registry with another too: whether there is one to keep.
+
+    One that the other has already stays, and is then another one: the two are told apart by the caller.
+    """
+    found = _look(old)
+    if found is None or (new.beside is not None and new.beside == old.beside):
+        return False
+    if new.beside is None:
+        new.swap(_RECORD, None, found, copies="wanted")
+    else:
+        try:
+            _draw(new.beside + SUFFIX, found)
+        except OSError as error:
+            raise _cannot_keep(new.beside + SUFFIX, error) from error
+    return True
+
+
+def _places(backend: Backend) -> tuple[Backend, ...]:
+    """Where secrets may lie. That of a registry which is being left comes first: processes that know no
+    other one sign with it."""
+    if not isinstance(backend, MovingBackend):
+        return (backend,)
+    _drawn(backend.old)
+    carry_secret(backend.old, backend.new)
+    return (backend.old, backend.new)
+
+
+def _look(backend: Backend) -> bytes | None:
+    """The secret that was drawn for this registry, if there is one."""
+    if backend.beside is not None:
+        return _read(backend.beside + SUFFIX)
+    entry = backend.get(_RECORD)
+    return None if entry is None else entry.body
+
+
+def _drawn(backend: Backend) -> bytes:
+    return _beside(backend.beside + SUFFIX) if backend.beside is not None else _in_registry(backend)
 
 
 def _beside(path: str) -> bytes:
@@ -36,10 +77,14 @@ def _beside(path: str) -> bytes:
         found = _read(path)
         return found if found is not None else _draw(path)
     except OSError as error:
-        raise RegistryError(
-            f"the server secret cannot be kept in {path} ({error.strerror}): make its folder writable, "
-            "or set OAUTH_SECRET_KEY"
-        ) from error
+        raise _cannot_keep(path, error) from error
+
+
+def _cannot_keep(path: str, error: OSError) -> RegistryError:
+    return RegistryError(
+        f"the server secret cannot be kept in {path} ({error.strerror}): make its folder writable, "
+        "or set OAUTH_SECRET_KEY"
+    )
 
 
 def _read(path: str) -> bytes | None:
@@ -53,18 +98,18 @@ def _read(path: str) -> bytes | None:
     return found
 
 
-def _draw(path: str) -> bytes:
-    """Of any number of processes that start at once, one draws the secret and all read it."""
+def _draw(path: str, secret: bytes | None = None) -> bytes:
+    """Of any number of processes that start at once, one draws the secret (or brings it), and all read it."""
     descriptor, draft = tempfile.mkstemp(prefix=os.path.basename(path), dir=os.path.dirname(path) or ".")
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(secrets.token_urlsafe(32).encode() + b"\n")
+            file.write((secret or secrets.token_urlsafe(32).encode()) + b"\n")
             file.flush()
             os.fsync(file.fileno())
         try:
             # A link appears whole or not at all, and never replaces the secret of a faster process.
             os.link(draft, path)
-            log.info("drew a server secret and kept it in %s", path)
+            log.info("%s a server secret and kept it in %s", "brought" if secret else "drew", path)
         except FileExistsError:
             pass
     finally:

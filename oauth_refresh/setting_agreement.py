@@ -94,11 +94,30 @@ def _registry_is_known(settings: Settings) -> Iterator[Disagreement]:
     """Opening a registry connects to nothing, so a wrong scheme or option shows now."""
     from .backends import open_backend
 
+    for name in ("registry", "registry_fallback"):
+        given = getattr(settings, name)
+        try:
+            if given is not None:
+                open_backend(given, announce=False)
+        except ConfigurationError as error:
+            for problem in error.problems:
+                yield name, problem.removeprefix("OAUTH_REGISTRY: ")
+
+
+def _fallback_is_another_registry(settings: Settings) -> Iterator[Disagreement]:
+    from .backends import open_backend
+
+    if settings.registry_fallback is None:
+        return
     try:
-        open_backend(settings.registry, announce=False)
-    except ConfigurationError as error:
-        for problem in error.problems:
-            yield "registry", problem.removeprefix("OAUTH_REGISTRY: ")
+        places = [
+            open_backend(each, announce=False).beside or each
+            for each in (settings.registry, settings.registry_fallback)
+        ]
+    except ConfigurationError:
+        return
+    if places[0] == places[1]:
+        yield "registry_fallback", "is the registry itself: name the one that you move away from, or none"
 
 
 def _users_can_be_read(settings: Settings) -> Iterator[Disagreement]:
@@ -157,7 +176,8 @@ _CHECKS: tuple[tuple[tuple[str, ...], Callable[[Settings], Iterator[Disagreement
     (("protect", "prefix", "ignore_case"), _endpoints_are_open),
     (("metrics", "metrics_token", "issuer"), _metrics_are_not_for_everybody),
     (("client_id_metadata", "client_id_metadata_loopback", "issuer"), _documents_can_be_fetched),
-    (("registry",), _registry_is_known),
+    (("registry", "registry_fallback"), _registry_is_known),
+    (("registry", "registry_fallback"), _fallback_is_another_registry),
     (("users_file",), _users_can_be_read),
     (("logo", "brand_color"), _brand_can_be_shown),
     (("languages", "translation_folder"), _languages_are_there),

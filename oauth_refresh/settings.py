@@ -171,6 +171,15 @@ class Settings:
         end of the process: for tests. In Python a backend object will do as well.""",
         secret=True,
     )
+    registry_fallback: str | Backend | None = setting(
+        None,
+        optional(values.REGISTRY),
+        """The registry that this deployment is moving away from, while it moves: what `OAUTH_REGISTRY` does
+        not have is read there, and taken over when it is first written. No session is lost, also while
+        workers with the former settings still run. `oauth-refresh migrate --live` takes over the rest; then
+        remove this setting. See "Moving to another registry".""",
+        secret=True,
+    )
     secret_key: str | None = setting(
         None,
         values.SECRET,

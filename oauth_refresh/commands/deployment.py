@@ -48,8 +48,9 @@ class Deployment:
         from ..settings import load_settings
 
         _find_modules_like_a_server()
-        keywords = {} if self._registry is None else {"registry": self._registry}
-        return load_settings(keywords=keywords, config_file=self._config)
+        # Who names a registry means that one alone, also while the deployment moves between two.
+        named = {"registry": self._registry, "registry_fallback": None}
+        return load_settings(keywords={} if self._registry is None else named, config_file=self._config)
 
     @property
     def users_file(self) -> str | None:
@@ -74,7 +75,8 @@ class Deployment:
     @property
     def registry(self) -> TokenRegistry:
         """The grants of a registry that is there already. One that a mistyped path would make is refused."""
-        beside = self.server.backend.beside
+        backend = self.server.backend
+        beside = getattr(backend, "old", backend).beside
         if beside is not None and not os.path.exists(beside):
             raise click.ClickException(
                 f"there is no registry at {beside}: run this in the server's folder and with its settings, "
@@ -82,12 +84,10 @@ class Deployment:
             )
         return self.server.registry
 
-    @cached_property
+    @property
     def backend(self) -> Backend:
         """The store alone, for commands that need no OAuth."""
-        from ..backends import open_backend
-
-        return self._server.backend if self._server is not None else open_backend(self.settings.registry)
+        return self.server.backend
 
 
 def _find_modules_like_a_server() -> None:

@@ -64,7 +64,7 @@ def settings(deployment: Deployment, names: tuple[str, ...], changed: bool, as_j
 
 def masked(about: Declaration, value: Any) -> object:
     """The value as it may be shown: durations as text, and nothing of a secret but that there is one."""
-    if about.name == "registry":
+    if about.name in ("registry", "registry_fallback") and value is not None:
         return _without_password(value) if isinstance(value, str) else type(value).__name__
     if about.name == "clients":
         return dict.fromkeys(value, MASK)
