@@ -1,4 +1,4 @@
-"""Token and client files of the Go server that this project descends from: what do they become here?
+"""Token files of the Go server that this project descends from: what do they become here?
 
 Versions 1 and 2 of its token file keep a list of tokens, each with the SHA-256 hash of 64 hex digits. A
 token keeps working until the first rotation moves its grant to today's format. A pure rule over the parsed
@@ -53,10 +53,10 @@ def records(document: Mapping[str, object], circumstances: Circumstances) -> Ite
     for token_id, fields in tokens.items():
         if not isinstance(fields, Mapping):
             raise ValueError(f"token {token_id}: must be an object")
-        yield from _grant_records(_Fields(str(token_id), fields), circumstances)
+        yield from _grant_records(Fields(str(token_id), fields), circumstances)
 
 
-def _grant_records(fields: _Fields, circumstances: Circumstances) -> Iterator[Record]:
+def _grant_records(fields: Fields, circumstances: Circumstances) -> Iterator[Record]:
     grant = _grant(fields, circumstances)
     if grant is None:
         return
@@ -68,7 +68,7 @@ def _grant_records(fields: _Fields, circumstances: Circumstances) -> Iterator[Re
         yield Record(old_key(grant.refresh_hash), old_entry(REFRESH, grant.id), None, ())
 
 
-def _grant(fields: _Fields, circumstances: Circumstances) -> Grant | None:
+def _grant(fields: Fields, circumstances: Circumstances) -> Grant | None:
     """The grant of one old token, or None where nothing of it is alive and nobody needs to know it."""
     now = circumstances.now
     scopes = fields.texts("allowed_tools")
@@ -112,16 +112,17 @@ def _grant(fields: _Fields, circumstances: Circumstances) -> Grant | None:
     return None if forgotten is not None and forgotten <= now else grant
 
 
-def _properties(fields: _Fields) -> dict[str, object]:
+def _properties(fields: Fields) -> dict[str, object]:
     return {name: fields.text(name) for name in ("prefix", "tool_registry_hash") if fields.text(name)}
 
 
-class _Fields:
-    """The fields of one token, each read once and checked. Most may be missing."""
+class Fields:
+    """The fields of one token or client, each read once and checked. Most may be missing."""
 
-    def __init__(self, token_id: str, fields: Mapping[str, object]) -> None:
+    def __init__(self, token_id: str, fields: Mapping[str, object], what: str = "token") -> None:
         self.token_id = token_id
         self._fields = fields
+        self._what = what
 
     def text(self, name: str) -> str:
         value = self._fields.get(name)
@@ -145,6 +146,12 @@ class _Fields:
             raise self._wrong(name, "must be true or false")
         return value
 
+    def seconds(self, name: str) -> float:
+        value = self._fields.get(name, 0)
+        if isinstance(value, bool) or not isinstance(value, (int, float, type(None))):
+            raise self._wrong(name, "must be a number")
+        return float(value or 0)
+
     def hash(self, name: str) -> bytes:
         text = self.text(name)
         if text and not _HASH.fullmatch(text):
@@ -165,7 +172,7 @@ class _Fields:
             raise self._wrong(name, "is no such time") from None
 
     def _wrong(self, name: str, reason: str) -> ValueError:
-        return ValueError(f"token {self.token_id}: {name} {reason}")
+        return ValueError(f"{self._what} {self.token_id}: {name} {reason}")
 
 
 def _seconds(found: re.Match[str]) -> float:

@@ -10,6 +10,8 @@ from .commands.demo import demo
 from .commands.doctor import doctor
 from .commands.explain import explain
 from .commands.grant import grant
+from .commands.init import init
+from .commands.migrate import migrate
 from .commands.purge import purge
 from .commands.settings import settings
 from .commands.token import token
@@ -33,5 +35,5 @@ def main() -> None:
     """
 
 
-for command in (client, demo, doctor, explain, grant, purge, settings, token, user):
+for command in (client, demo, doctor, explain, grant, init, migrate, purge, settings, token, user):
     main.add_command(command)

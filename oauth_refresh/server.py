@@ -15,6 +15,7 @@ from werkzeug.wrappers import Request
 
 from .addresses import AddressBook, Addresses
 from .ancestor import Circumstances, Record, records
+from .ancestor_clients import client_records
 from .attempts import Attempts
 from .backends import open_backend
 from .backends.base import Backend
@@ -88,7 +89,7 @@ class Server:
         self.backend = self._open(settings.registry, base_dir)
         if settings.registry_fallback is not None:
             self.backend = MovingBackend(
-                self.backend, self._open(settings.registry_fallback, base_dir), self._describe, clock=clock
+                self.backend, self._open(settings.registry_fallback, base_dir), self.describe, clock=clock
             )
         self.addresses = AddressBook(settings.issuer)
         self.protection = (
@@ -167,14 +168,24 @@ class Server:
     def _open(self, registry: str | Backend, base_dir: str | None) -> Backend:
         backend = open_backend(registry, base_dir=base_dir)
         if hasattr(backend, "import_old"):
-            backend.import_old = self._import_old
+            backend.import_old = self.import_old
         return backend
 
-    def _describe(self, key: bytes, body: bytes) -> tuple[float | None, tuple[bytes, ...]]:
+    @property
+    def both_registries(self) -> tuple[Backend, Backend]:
+        """The registry that is being left and the one that takes its place. ValueError without a fallback."""
+        if not isinstance(self.backend, MovingBackend):
+            raise ValueError("OAUTH_REGISTRY_FALLBACK is not set")
+        return self.backend.old, self.backend.new
+
+    def describe(self, key: bytes, body: bytes) -> tuple[float | None, tuple[bytes, ...]]:
+        """As `kinds.describe`, now."""
         return describe(key, body, self.clock())
 
-    def _import_old(self, document: Mapping[str, object]) -> Iterator[Record]:
-        """What becomes of a token file of the ancestor that the registry's file turns out to be."""
+    def import_old(self, document: Mapping[str, object]) -> Iterator[Record]:
+        """What becomes of a token or client file of the ancestor that the registry's file turns out to be."""
+        if "clients" in document:
+            return client_records(document, self.clock(), self.settings.private_schemes, log.warning)
         return records(
             document,
             Circumstances(

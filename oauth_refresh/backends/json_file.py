@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from threading import Lock
 from weakref import WeakSet
 
 from oauth_refresh.backends import split_url
 from oauth_refresh.backends.base import Backend, Copies, Entry
+from oauth_refresh.backends.bulk import Row
 from oauth_refresh.backends.json_disk import LockedFile, Pin, WholeFile
-from oauth_refresh.backends.json_format import Old, Record, decode, encode, record, spell, unspell
+from oauth_refresh.backends.json_format import VERSION, Old, Record, decode, encode, record, spell, unspell
 from oauth_refresh.errors import ConfigurationError, RegistryError
 
 logger = logging.getLogger("oauth_refresh")
@@ -42,6 +43,7 @@ class JSONFileBackend:
 
     shared = True
     beside: str | None
+    schema = f"version {VERSION}"
 
     def __init__(self, path: str, *, timeout: float = 5.0) -> None:
         self.beside = self._path = os.path.abspath(path)
@@ -85,6 +87,27 @@ class JSONFileBackend:
                 records[name] = new
             self._write(locked, records, now.names)
             return True
+
+    def create_many(self, rows: Sequence[Row]) -> int:
+        """Create those that are not there, and write the file once."""
+        with self._file.locked() as locked:
+            now = self._open(locked)
+            records = dict(now.records)
+            for key, body, expires_at, terms in rows:
+                records.setdefault(spell(key), record(body, expires_at, frozenset(terms)))
+            created = len(records) - len(now.records)
+            if created:
+                self._write(locked, records, now.names)
+            return created
+
+    def old_document(self) -> dict[str, object] | None:
+        """The content of a token or client file of version 1 or 2, as long as it is one. Changes nothing."""
+        found = self._file.read()
+        try:
+            content = None if found is None else decode(found[1], frozenset())
+        except ValueError as error:
+            raise RegistryError(f"registry {self._path}: {error}") from error
+        return content.content if isinstance(content, Old) else None
 
     def find(self, term: bytes) -> Iterator[bytes]:
         yield from (unspell(name) for name in self._now().named(spell(term)))

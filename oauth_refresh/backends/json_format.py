@@ -145,7 +145,7 @@ def _diagnose(data: bytes) -> Old:
         )
     if version == VERSION:
         raise _damage(*_first_bad_record(data))
-    if not isinstance(content.get("tokens"), dict):
+    if not any(isinstance(content.get(name), dict) for name in ("tokens", "clients")):
         raise ValueError(f'line 1: this file of version {version} has no "tokens": set another path')
     return Old(version, content)
 

@@ -171,6 +171,13 @@ class SQLBackend:
             create_schema(cursor, self._tables, self._server.place)
         self._seen = True
 
+    @property
+    def schema(self) -> str:
+        """What stands in the database, for people."""
+        return (
+            f"tables {self._tables.prefix}_record and {self._tables.prefix}_schema, layout {SCHEMA_VERSION}"
+        )
+
     def close(self) -> None:
         self._server.close()
 

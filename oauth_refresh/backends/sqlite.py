@@ -97,6 +97,7 @@ class SQLiteBackend:
 
     shared = True
     beside: str | None
+    schema = f"format {SCHEMA_VERSION}"
 
     def __init__(self, path: str, *, synchronous: str = "full", timeout: float = 5.0) -> None:
         self.beside = os.path.abspath(path)

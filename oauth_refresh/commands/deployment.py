@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property, wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -30,14 +30,22 @@ R = TypeVar("R")
 class Deployment:
     """Settings, registry and server of one deployment, each made when it is first asked for.
 
-    `server` is handed in by a host that has one already; `registry` and `config` are the command's options.
+    `server` is handed in by a host that has one already; `registry` and `config` are the command's options,
+    `named` are settings that it says by itself.
     """
 
     def __init__(
-        self, server: Server | None = None, *, registry: str | None = None, config: str | None = None
+        self,
+        server: Server | None = None,
+        *,
+        registry: str | None = None,
+        config: str | None = None,
+        named: Mapping[str, Any] | None = None,
     ) -> None:
         self._server = server
-        self._registry = registry
+        # Who names a registry means that one alone, also while the deployment moves between two.
+        alone = {"registry": registry, "registry_fallback": None}
+        self._named = named or ({} if registry is None else alone)
         self._config = config
 
     @cached_property
@@ -48,9 +56,7 @@ class Deployment:
         from ..settings import load_settings
 
         _find_modules_like_a_server()
-        # Who names a registry means that one alone, also while the deployment moves between two.
-        named = {"registry": self._registry, "registry_fallback": None}
-        return load_settings(keywords={} if self._registry is None else named, config_file=self._config)
+        return load_settings(keywords=self._named, config_file=self._config)
 
     @property
     def users_file(self) -> str | None:

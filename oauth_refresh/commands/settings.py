@@ -65,7 +65,7 @@ def settings(deployment: Deployment, names: tuple[str, ...], changed: bool, as_j
 def masked(about: Declaration, value: Any) -> object:
     """The value as it may be shown: durations as text, and nothing of a secret but that there is one."""
     if about.name in ("registry", "registry_fallback") and value is not None:
-        return _without_password(value) if isinstance(value, str) else type(value).__name__
+        return masked_registry(value)
     if about.name == "clients":
         return dict.fromkeys(value, MASK)
     if about.secret:
@@ -75,6 +75,11 @@ def masked(about: Declaration, value: Any) -> object:
     if isinstance(value, float):
         return format_duration(value)
     return dict(value) if isinstance(value, Mapping) else value
+
+
+def masked_registry(registry: object) -> str:
+    """A registry as it may be shown."""
+    return _without_password(registry) if isinstance(registry, str) else type(registry).__name__
 
 
 def _without_password(url: str) -> str:

@@ -162,7 +162,7 @@ def test_what_is_damaged_is_named_by_line_and_reason(data: bytes, reason: str) -
         ),
         (b'{"version":"3"}', 'line 1: this is not a registry file (it names no "version"): set another path'),
         (b'{"version":0}', 'line 1: this is not a registry file (it names no "version"): set another path'),
-        (b'{"version":1,"clients":{}}', 'line 1: this file of version 1 has no "tokens": set another path'),
+        (b'{"version":1,"clients":7}', 'line 1: this file of version 1 has no "tokens": set another path'),
         (b'{"version":2,"tokens":[]}', 'line 1: this file of version 2 has no "tokens": set another path'),
         (
             b'{"version":4,"grants":[]}',
