@@ -40,7 +40,8 @@ def client_records(
             warn(f"the client {client_id} is left out: it has no redirect URI that would be accepted")
             continue
         # As one that has been used: it is to stay as long as it was promised.
-        client = Client(client_id, uris, created_at=fields.time("created_at") or now, used=True)
+        begun = fields.time("created_at") or now
+        client = Client(client_id, uris, created_at=begun, used=True, forget_at=ends_at)
         yield Record(*record_of(client), ends_at, ())
 
 

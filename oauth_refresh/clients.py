@@ -420,7 +420,7 @@ def _decode(body: bytes) -> Client:
 
 
 def forget_at_of(body: bytes) -> float | None:
-    """When the registry may forget the client of this record. Raises `RegistryError` for an unreadable one."""
+    """When the registry may forget the client of this record. Raises `RegistryError` if it is unreadable."""
     return _decode(body).forget_at
 
 

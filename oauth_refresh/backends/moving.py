@@ -121,6 +121,11 @@ class MovingBackend:
                 state, _ = left_by_a_move(left.body)
                 if state is None:
                     return Entry(left.body, _IN_OLD + left.version)
+                if isinstance(state, _Arriving):
+                    raise RegistryError(
+                        "the move to the registry that is now being left was not finished: run oauth-refresh "
+                        "migrate --live for it first"
+                    )
                 if isinstance(state, _Marker):
                     self._arrive(key, state)
                 # It moved between the two looks, perhaps.

@@ -57,6 +57,10 @@ class Gunicorn:
             raise AssertionError(f"the server did not start:\n{self.log()[-4000:]}") from None
         return self
 
+    def set_environment(self, settings: Mapping[str, str]) -> None:
+        """Other settings, from the next start on."""
+        self._environment = environment(self.folder, settings)
+
     def launch(self) -> subprocess.Popen[bytes]:
         """Begin to serve, without a look at whether it does."""
         descriptor = os.dup(self._socket.fileno())
