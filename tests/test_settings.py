@@ -33,6 +33,7 @@ DEFAULTS: dict[str, Any] = {
     "trusted_proxies": (),
     "config_file": None,
     "registry": "sqlite:oauth.db",
+    "registry_fallback": None,
     "secret_key": None,
     "secret_key_fallbacks": (),
     "access_token_ttl": 86400.0,
@@ -201,11 +202,6 @@ def test_all_mistakes_are_reported_together_with_key_value_origin_and_what_is_al
             "defaults",
             "OAUTH_USER_FILE",
             "OAUTH_USER_FILE (program default): there is no such setting; did you mean OAUTH_USERS_FILE?",
-        ),
-        (
-            "keywords",
-            "registry_fallback",
-            "registry_fallback (keyword): there is no such setting",
         ),
     ],
 )
