@@ -329,7 +329,7 @@ class Clients:
                 # Not counted, for nothing was guessed: a client whose registration is gone must hear so
                 # however often it asks, and then registers again.
                 why = "is unknown" if client is None else "has a secret and sent none"
-                raise invalid_client(_UNKNOWN_OR_WRONG, f"client {credentials.client_id!r} {why}")
+                raise invalid_client(_UNKNOWN_OR_WRONG, f"{self._in_words(credentials.client_id)} {why}")
             return client
         for client_id, secret in credentials.pairs:
             client = self.get(client_id)
@@ -346,7 +346,14 @@ class Clients:
         wait = self._failures.wait("client", bucket)
         if wait:
             return TooManyRequests("too many failed authentications of this client", retry_after=wait)
-        return invalid_client(_UNKNOWN_OR_WRONG, f"client {credentials.client_id!r}: no such id and secret")
+        who = self._in_words(credentials.client_id)
+        return invalid_client(_UNKNOWN_OR_WRONG, f"{who}: no such id and secret")
+
+    def _in_words(self, client_id: str | None) -> str:
+        """What the log calls a client. Who puts a secret in the place of the id must not find it there."""
+        if client_id in self._configured or str(client_id).startswith((CLIENT_ID_PREFIX, "https://")):
+            return f"client {client_id!r}"
+        return "a client with an id that is none of ours"
 
 
 def configured_client(client_id: str, members: Mapping[str, object]) -> Client:

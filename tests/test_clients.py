@@ -485,3 +485,12 @@ def test_a_client_of_the_settings_goes_before_a_registered_one(
     found = clients.get("web")
     assert found is not None
     assert found.configured
+
+
+@pytest.mark.requirement("WSGI-15")
+def test_a_secret_in_the_place_of_the_id_is_not_told(clients: Clients) -> None:
+    for misplaced in ("ocs_" + "s" * 43, "oat_" + "a" * 64, "a secret of the settings"):
+        for form in ({"client_id": misplaced}, {"client_id": misplaced, "client_secret": "x"}):
+            assert misplaced not in str(refused(clients, None, **form))
+    assert "'oc_gone'" in str(refused(clients, None, client_id="oc_gone"))
+    assert "'web'" in str(refused(clients, None, client_id="web"))

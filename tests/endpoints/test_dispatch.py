@@ -299,11 +299,11 @@ def test_a_refusal_is_one_line_with_the_reason(server: InProcess, caplog: pytest
         "outcome='refused' reason='verifier_missing' presented='code'"
     )
     caplog.clear()
-    server.post("/oauth/token", {"grant_type": "refresh_token", "client_id": "gone", "refresh_token": "x"})
+    server.post("/oauth/token", {"grant_type": "refresh_token", "client_id": "oc_gone", "refresh_token": "x"})
     (line,) = caplog.messages
     assert line == (
         "request_refused method='POST' path='/oauth/token' error='invalid_client' "
-        "reason=\"client 'gone' is unknown\""
+        "reason=\"client 'oc_gone' is unknown\""
     )
 
 
