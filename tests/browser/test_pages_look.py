@@ -9,6 +9,7 @@ from urllib.parse import parse_qs
 
 import pytest
 from playwright.sync_api import Browser, Page
+from werkzeug.datastructures import LanguageAccept
 from werkzeug.wrappers import Request, Response
 
 from oauth_refresh.census import Census
@@ -16,6 +17,7 @@ from oauth_refresh.dashboard import dashboard
 from oauth_refresh.pages import Connection, ConsentView, GrantsView, Pages
 from oauth_refresh.statistics import SERIES, Minute
 from oauth_refresh.wording import say
+from tests.browser.axe import violations
 from tests.browser.conftest import Serve
 
 pytestmark = pytest.mark.browser
@@ -116,6 +118,9 @@ PAGES = Pages("Example Notes")
 NAMES = tuple(shown(PAGES))
 
 
+LANGUAGES = {"en": PAGES, "de": PAGES.spoken_to(LanguageAccept([("de", 1)]))}
+
+
 @pytest.fixture(scope="module")
 def origin(serve: Serve) -> str:
     @Request.application
@@ -123,7 +128,8 @@ def origin(serve: Serve) -> str:
         name = request.path.strip("/")
         if request.method == "POST":
             return Response(f"received {sorted(request.form.items())}")
-        return shown(PAGES)[name] if name in NAMES else Response(status=404)
+        pages = LANGUAGES[request.args.get("in", "en")]
+        return shown(pages)[name] if name in NAMES else Response(status=404)
 
     return serve(application)
 
@@ -197,8 +203,10 @@ def test_every_text_stands_out_from_its_ground(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_nothing_sticks_out_at_any_width(page: Page, origin: str, name: str) -> None:
-    page.goto(f"{origin}/{name}")
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_nothing_sticks_out_at_any_width(page: Page, origin: str, name: str, language: str) -> None:
+    page.goto(f"{origin}/{name}?in={language}")
+    page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true; })")
     for width in WIDTHS:
         page.set_viewport_size({"width": width, "height": 800})
         assert page.evaluate("document.scrollingElement.scrollWidth") == width
@@ -218,6 +226,18 @@ def test_every_button_and_field_is_large_enough_for_a_thumb(page: Page, origin: 
         assert box
         assert box["height"] >= 44
         assert box["width"] >= 44
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("scheme", "language"), [("light", "en"), ("dark", "de")])
+def test_nothing_keeps_people_from_using_a_page(
+    page: Page, origin: str, name: str, scheme: Literal["light", "dark"], language: str
+) -> None:
+    page.emulate_media(color_scheme=scheme)
+    page.goto(f"{origin}/{name}?in={language}")
+    assert page.get_by_role("heading", level=1).count() == 1
+    assert page.evaluate("document.documentElement.lang") == language
+    assert violations(page) == []
 
 
 @pytest.mark.requirement("HTTP-08")
