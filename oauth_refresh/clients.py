@@ -42,6 +42,7 @@ class Client(msgspec.Struct, array_like=True, frozen=True):
     beside its own: True for everybody's, or those for these protected paths. New fields are only ever added
     at the end. From `forget_at` on (seconds since 1970) the registry may forget the client; None means never.
     `dead_token_status` is the HTTP status of `invalid_grant` for its refresh tokens.
+    `management_hash` is that of the token with which the client looks after its registration, or empty.
     """
 
     client_id: str
@@ -61,6 +62,7 @@ class Client(msgspec.Struct, array_like=True, frozen=True):
     introspect: bool | tuple[str, ...] = False
     forget_at: float | None = None
     dead_token_status: int = 400
+    management_hash: bytes = b""
 
     @property
     def public(self) -> bool:
@@ -261,6 +263,17 @@ class Clients:
             renewed = msgspec.structs.replace(client, forget_at=now + self._unused_ttl)
             if self._swap(entry, renewed):
                 return renewed
+        raise _contended()
+
+    def update(self, client: Client, **fields: object) -> Client | None:
+        """The client as it is kept with these fields from now on; None if it has been deleted."""
+        for _ in range(TRIES):
+            entry = self._backend.get(_key(client.client_id))
+            if entry is None:
+                return None
+            changed = msgspec.structs.replace(_decode(entry.body), **fields)
+            if self._swap(entry, changed, "wanted"):
+                return changed
         raise _contended()
 
     def mark_used(self, client: Client) -> None:

@@ -130,10 +130,11 @@ class Server:
             events=self.events,
             clock=clock,
         )
+        self.client_failures = Attempts(self.backend, clock, limit=CLIENT_FAILURES_MAX)
         self.clients = Clients(
             self.backend,
             {name: configured_client(name, members) for name, members in settings.clients.items()},
-            Attempts(self.backend, clock, limit=CLIENT_FAILURES_MAX),
+            self.client_failures,
             documents=self.documents,
             unused_ttl=settings.unused_client_ttl,
             used_ttl=settings.used_client_ttl,

@@ -90,6 +90,11 @@ def _metrics_are_not_for_everybody(settings: Settings) -> Iterator[Disagreement]
         yield "metrics", "needs OAUTH_METRICS_TOKEN, for the issuer is not loopback"
 
 
+def _tokens_open_the_registration(settings: Settings) -> Iterator[Disagreement]:
+    if settings.registration == "token" and not settings.registration_tokens:
+        yield "registration", "is for those with a token, and OAUTH_REGISTRATION_TOKENS has none"
+
+
 def _registry_is_known(settings: Settings) -> Iterator[Disagreement]:
     """Opening a registry connects to nothing, so a wrong scheme or option shows now."""
     from .backends import open_backend
@@ -178,6 +183,7 @@ _CHECKS: tuple[tuple[tuple[str, ...], Callable[[Settings], Iterator[Disagreement
     (("client_id_metadata", "client_id_metadata_loopback", "issuer"), _documents_can_be_fetched),
     (("registry", "registry_fallback"), _registry_is_known),
     (("registry", "registry_fallback"), _fallback_is_another_registry),
+    (("registration", "registration_tokens"), _tokens_open_the_registration),
     (("users_file",), _users_can_be_read),
     (("logo", "brand_color"), _brand_can_be_shown),
     (("languages", "translation_folder"), _languages_are_there),

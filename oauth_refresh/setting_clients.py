@@ -173,6 +173,7 @@ def _contradictions(client: Mapping[str, object]) -> list[str]:
     return reasons
 
 
+TOKEN_HASHES = list_of(_read_secret_hash, "a list of SHA-256 hashes, each in 64 hex digits")
 CLIENTS = Kind(
     _read_clients,
     f"a table of client id and a table with any of {', '.join(_MEMBERS)}; as text, the same in JSON",

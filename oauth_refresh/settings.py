@@ -20,7 +20,7 @@ from . import setting_values as values
 from .errors import ConfigurationError
 from .redirects import PRIVATE_SCHEMES
 from .setting_agreement import disagreements
-from .setting_clients import CLIENTS
+from .setting_clients import CLIENTS, TOKEN_HASHES
 from .setting_layers import Given, lay_all
 from .setting_values import Hook, Kind, Refused, T, optional, shown
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .backends.base import Backend
 
 ReusePolicy = Literal["revoke", "refuse", "catch-up"]
-Registration = Literal["open", "off"]
+Registration = Literal["open", "token", "off"]
 
 ClientIdMetadata = Literal["auto", "on", "off"]
 
@@ -36,14 +36,7 @@ _CLIENT_ID_METADATA: Kind[ClientIdMetadata] = values.choice("auto", "on", "off")
 _REUSE_POLICY: Kind[ReusePolicy] = values.choice("revoke", "refuse", "catch-up")
 
 
-def _read_registration(value: object) -> Registration:
-    if isinstance(value, str) and value.strip().lower() == "token":
-        raise Refused("is not there yet in this release")
-    return _OPEN_OR_OFF.read(value)
-
-
-_OPEN_OR_OFF: Kind[Registration] = values.choice("open", "off")
-_REGISTRATION = Kind(_read_registration, _OPEN_OR_OFF.allowed)
+_REGISTRATION: Kind[Registration] = values.choice("open", "token", "off")
 
 logger = logging.getLogger(__name__)
 
@@ -381,7 +374,17 @@ class Settings:
     registration: Registration = setting(
         "open",
         _REGISTRATION,
-        """Whether clients may register themselves (RFC 7591), as MCP clients do: `open` to all, or `off`.""",
+        """Whether clients may register themselves (RFC 7591), as MCP clients do: `open` to all, only to those
+        with a `token` of the operator's (an initial access token), or `off`.""",
+    )
+    registration_tokens: tuple[str, ...] = setting(
+        (),
+        TOKEN_HASHES,
+        """The initial access tokens that open the registration if it is for those with a token: of each its
+        SHA-256 in hex. A client sends the token itself as `Authorization: Bearer`, as often as it likes; to
+        take it back, take its hash out. Draw one with `python -c "import secrets, hashlib; t =
+        secrets.token_urlsafe(32); print(t, hashlib.sha256(t.encode()).hexdigest())"`.""",
+        secret=True,
     )
     unused_client_ttl: float = setting(
         86400.0,

@@ -231,6 +231,10 @@ class Driven:
         sent = {"Content-Type": "application/json", **(headers or {})}
         return self.send("POST", path, json.dumps(data).encode(), sent)
 
+    def put_json(self, path: str, data: object, headers: Mapping[str, str] | None = None) -> Answer:
+        sent = {"Content-Type": "application/json", **(headers or {})}
+        return self.send("PUT", path, json.dumps(data).encode(), sent)
+
     # --- what a client does -----------------------------------------------------------------------
 
     def register(self, **metadata: object) -> Registered:

@@ -63,6 +63,7 @@ DEFAULTS: dict[str, Any] = {
     "admins": (),
     "admin_check": None,
     "registration": "open",
+    "registration_tokens": (),
     "unused_client_ttl": 86400.0,
     "idle_client_ttl": 7776000.0,
     "clients": {},
@@ -165,7 +166,7 @@ def test_settings_cannot_be_changed() -> None:
 
 
 def test_all_mistakes_are_reported_together_with_key_value_origin_and_what_is_allowed(tmp_path: Path) -> None:
-    file = write(tmp_path, "code_ttl = 0\nregistration = 'token'\n")
+    file = write(tmp_path, "code_ttl = 0\nregistration = 'closed'\n")
     lines = problems(
         config_file=file,
         environ={"OAUTH_ACCESS_TOKEN_TTL": "soon"},
@@ -173,7 +174,7 @@ def test_all_mistakes_are_reported_together_with_key_value_origin_and_what_is_al
         keywords={"reuse_policy": "catch-up", "refresh_grace": 0, "reuse_polcy": "revoke"},
     )
     switch = "allowed: true or false (also yes and no, on and off, 1 and 0)"
-    registration = 'allowed: "open" or "off"'
+    registration = 'allowed: "open" or "token" or "off"'
     catch_up = (
         'is 0, which the reuse policy "catch-up" cannot work with; '
         'allowed: a duration, such as "90s", "5m" or 0'
@@ -184,7 +185,7 @@ def test_all_mistakes_are_reported_together_with_key_value_origin_and_what_is_al
         f"OAUTH_ACCESS_TOKEN_TTL = 'soon' (environment): is no length of time; {lifetime}",
         f"OAUTH_CODE_TTL = 0 (file {file}): is less than one second; {lifetime}",
         f"OAUTH_ROLL_FORWARD = 'maybe' (config): is neither true nor false; {switch}",
-        f"OAUTH_REGISTRATION = 'token' (file {file}): is not there yet in this release; {registration}",
+        f"OAUTH_REGISTRATION = 'closed' (file {file}): is none of them; {registration}",
         f"OAUTH_REFRESH_GRACE = 0 (keyword): {catch_up}",
     ]
 

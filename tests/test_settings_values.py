@@ -92,9 +92,15 @@ def test_no_other_reuse_policy_is_accepted(policy: object) -> None:
     assert reason("reuse_policy", policy) == "is none of them"
 
 
-def test_registration_by_initial_token_is_not_there_yet() -> None:
+def test_registration_is_open_by_token_or_off() -> None:
     assert (value("registration", "open"), value("registration", "off")) == ("open", "off")
-    assert reason("registration", "token") == "is not there yet in this release"
+    assert load(
+        keywords={"registration": "token", "registration_tokens": ["AB" * 32]}
+    ).registration_tokens == ("ab" * 32,)
+    assert reason("registration", "token") == (
+        "is for those with a token, and OAUTH_REGISTRATION_TOKENS has none"
+    )
+    assert reason("registration_tokens", ["a token itself"]) == "is no SHA-256 in 64 hex digits"
     assert reason("registration", "closed") == "is none of them"
 
 

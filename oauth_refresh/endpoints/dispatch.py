@@ -20,6 +20,7 @@ from .grants import grants
 from .introspect import introspect
 from .login import login, logout
 from .register import register
+from .registered import METHODS, manage
 from .returns import fault
 from .revoke import revoke
 from .token import token
@@ -73,13 +74,16 @@ class Endpoints:
             from .metrics import metrics
 
             found[prefix + "/metrics"] = Endpoint(metrics, ("GET", "HEAD"), shared=False)
-        if server.settings.registration == "open":
+        self._registered: Endpoint | None = None
+        if server.settings.registration != "off":
             found[prefix + "/register"] = Endpoint(register, ("POST",))
+            self._registered = Endpoint(manage, METHODS, shared=False)
         if server.settings.root_aliases:
             aliases = [name for name in ("/authorize", "/token", "/register") if prefix + name in found]
             found.update({name: found[prefix + name] for name in aliases})
         self._found = found
         self._below = prefix + "/"
+        self._clients = prefix + "/register/"
         self._well_known = Endpoint(well_known, ("GET", "HEAD"))
 
     def owns(self, path: str) -> bool:
@@ -116,6 +120,8 @@ class Endpoints:
         endpoint = self._found.get(path)
         if endpoint is None and is_well_known(path):
             endpoint = self._well_known
+        elif endpoint is None and path.startswith(self._clients):
+            endpoint = self._registered
         response = self._answer(endpoint, environ)
         if isinstance(response, Tokens):
             self._server.housekeeping.looked_after()

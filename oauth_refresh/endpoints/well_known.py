@@ -60,7 +60,7 @@ def _document(server: Server, request: Request, addresses: Addresses) -> dict[st
             scopes=server.settings.known_scopes,
             resources=server.resources(addresses),
             grant_types=server.clients.grant_types,
-            registration=server.settings.registration == "open",
+            registration=server.settings.registration != "off",
             client_documents=server.settings.reads_client_documents,
         )
     for prefix in ("", *server.prefixes):

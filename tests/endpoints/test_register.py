@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ..driving import REDIRECT, Answer, InProcess, Registered
+from ..driving import ORIGIN, REDIRECT, Answer, InProcess, Registered
 from .test_token import told
 
 LEAST = {"redirect_uris": [REDIRECT]}
@@ -37,6 +37,8 @@ def test_the_least_that_can_be_sent(server: InProcess) -> None:
     got = answer.json
     client_id, secret = got.pop("client_id"), got.pop("client_secret")
     assert (client_id[:3], secret[:4]) == ("oc_", "ocs_")
+    assert got.pop("registration_access_token")[:4] == "ocm_"
+    assert got.pop("registration_client_uri") == f"{ORIGIN}/oauth/register/{client_id}"
     assert got == {
         "client_id_issued_at": int(server.clock()),
         "client_secret_expires_at": 0,
