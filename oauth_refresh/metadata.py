@@ -6,8 +6,7 @@ from collections.abc import Iterable
 
 from .addresses import Addresses
 from .registration import AUTH_METHODS, GRANT_TYPES
-
-OFFLINE_ACCESS = "offline_access"
+from .scopes import OFFLINE_ACCESS
 
 
 def authorization_server(

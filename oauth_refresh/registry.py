@@ -50,6 +50,9 @@ _NO_PROPERTIES: Mapping[str, object] = MappingProxyType({})
 
 SubjectCheck = Callable[[str, str, tuple[str, ...]], "Iterable[str] | None"]
 
+Terms = Callable[[Grant, Policy], Policy]
+"""The policy for an exchange under this grant, given that of its client."""
+
 
 class Issued(NamedTuple):
     """Tokens for the client. `refresh_token` is None where none was issued; `expires_in` is seconds."""
@@ -93,6 +96,7 @@ class TokenRegistry:
         grant_max_age: float | None = None,
         last_used_interval: float = 300.0,
         subject_check: SubjectCheck | None = None,
+        terms: Terms | None = None,
         events: Events | None = None,
         clock: Callable[[], float] = time.time,
         draw: Callable[[int], bytes] = os.urandom,
@@ -106,6 +110,7 @@ class TokenRegistry:
         self._grant_max_age = grant_max_age
         self._interval = last_used_interval
         self._subject_check = subject_check
+        self._terms = terms
         self._draw = draw
         self._judged: dict[bytes, _Judged] = {}
 
@@ -319,7 +324,8 @@ class TokenRegistry:
                 self.tell_refused("unknown_grant", presented)
                 return Refuse("noise")
             grant = decode(entry.body)
-            answer = rule(Case(grant, presented, ask, now, policy, self.secrets))
+            terms = policy if self._terms is None else self._terms(grant, policy)
+            answer = rule(Case(grant, presented, ask, now, terms, self.secrets))
             if answer.store is None or self._swap(entry, answer.store, _copies(answer)):
                 self._emit(events_of(answer, presented), answer.store or grant)
                 return answer

@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterable
 
 from .errors import InvalidScope
 
-TOLERATED = frozenset({"offline_access", "openid", "profile", "email"})
+OFFLINE_ACCESS = "offline_access"
+TOLERATED = frozenset({OFFLINE_ACCESS, "openid", "profile", "email"})
 """OpenID Connect libraries ask for these by habit. Ignored, unless the application has a scope so named."""
 
 _NAMES = re.compile(r"[\x20\x21\x23-\x5b\x5d-\x7e]*")

@@ -36,9 +36,11 @@ from .login import Browser, LoginCookies
 from .pages import Pages
 from .paths import PUBLIC, Protection
 from .proxies import Proxies
+from .records import Grant
 from .registration import Registration, canonical
 from .registry import TokenRegistry, index_terms
 from .resources import known_resources
+from .scopes import OFFLINE_ACCESS
 from .server_secret import server_secrets
 from .settings import Settings
 from .statistics import Statistics
@@ -114,6 +116,7 @@ class Server:
             grant_max_age=settings.grant_max_age,
             last_used_interval=settings.last_used_interval,
             subject_check=settings.subject_check,
+            terms=self._terms if _has_terms(settings) else None,
             events=self.events,
             clock=clock,
         )
@@ -227,6 +230,23 @@ class Server:
             access_ttl=client.access_ttl if client.access_ttl is not None else self.policy.access_ttl,
             refresh_ttl=client.refresh_ttl if client.refresh_ttl is not None else self.policy.refresh_ttl,
             issue_refresh=may_refresh,
+        )
+
+    def _terms(self, grant: Grant, policy: Policy) -> Policy:
+        """The policy with what the operator says of this very grant. Lives only ever get shorter.
+
+        Raises TypeError if the hook answers something that is no pair of seconds.
+        """
+        if self.settings.refresh_needs_offline_access:
+            allowed = policy.issue_refresh and OFFLINE_ACCESS in grant.scopes
+            policy = policy._replace(issue_refresh=allowed)
+        if self.settings.grant_lifetimes is None:
+            return policy
+        answer = self.settings.grant_lifetimes(grant.subject, grant.client_id, grant.scopes)
+        access, refresh = (None, None) if answer is None else answer
+        return policy._replace(
+            access_ttl=policy.access_ttl if access is None else min(policy.access_ttl, access),
+            refresh_ttl=policy.refresh_ttl if refresh is None else min(policy.refresh_ttl, refresh),
         )
 
     # --- scopes and resources ---------------------------------------------------------------------
@@ -378,6 +398,10 @@ def _fetcher(settings: Settings) -> Fetch | None:
     from .fetching import Fetcher
 
     return Fetcher()
+
+
+def _has_terms(settings: Settings) -> bool:
+    return settings.refresh_needs_offline_access or settings.grant_lifetimes is not None
 
 
 def _subject(answer: object, setting: str) -> str | None:

@@ -19,6 +19,7 @@ from . import setting_protection as protection
 from . import setting_values as values
 from .errors import ConfigurationError
 from .redirects import PRIVATE_SCHEMES
+from .scopes import OFFLINE_ACCESS
 from .setting_agreement import disagreements
 from .setting_clients import CLIENTS, TOKEN_HASHES
 from .setting_layers import Given, lay_all
@@ -218,6 +219,21 @@ class Settings:
         values.LIFETIME_OR_NEVER,
         """The absolute end of a grant, counted from the user's consent: after it the user is asked again,
         however often tokens were renewed. No token lives past it.""",
+    )
+
+    grant_lifetimes: Hook | None = setting(
+        None,
+        optional(values.HOOK),
+        """A callable `(subject, client_id, scopes)` that is asked when a code or refresh token is exchanged,
+        and may shorten the lives of what is handed out: it answers None, or the seconds of the access token
+        and of the refresh token as a pair, None in it for the usual. Less than one second refuses the
+        exchange, and changes nothing.""",
+    )
+    refresh_needs_offline_access: bool = setting(
+        False,
+        values.BOOLEAN,
+        """Issue refresh tokens only where the user has allowed the scope `offline_access`, as OpenID Connect
+        has it. Many clients never ask for it, and lose their connection when the access token expires.""",
     )
 
     refresh_grace: float = setting(
@@ -504,9 +520,11 @@ class Settings:
 
     @cached_property
     def known_scopes(self) -> tuple[str, ...]:
-        """Every scope in `scopes`, then those that only `protect` names, in the order of declaration."""
+        """Every scope in `scopes`, then those that only `protect` names, in the order of declaration; at
+        last `offline_access`, where it is not merely tolerated."""
         named = () if callable(self.protect) else protection.named_scopes(self.protect)
-        return tuple(dict.fromkeys((*self.scopes, *named)))
+        offline = (OFFLINE_ACCESS,) if self.refresh_needs_offline_access else ()
+        return tuple(dict.fromkeys((*self.scopes, *named, *offline)))
 
     @cached_property
     def server_secrets(self) -> tuple[bytes, ...]:

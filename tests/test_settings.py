@@ -40,6 +40,8 @@ DEFAULTS: dict[str, Any] = {
     "refresh_token_ttl": 2592000.0,
     "code_ttl": 60.0,
     "grant_max_age": None,
+    "grant_lifetimes": None,
+    "refresh_needs_offline_access": False,
     "refresh_grace": 60.0,
     "reuse_policy": "revoke",
     "catch_up_generations": 8,
