@@ -89,10 +89,13 @@ def read_wanted(
     client: Client,
     *,
     known_scopes: Collection[str],
-    default_scopes: Collection[str],
+    default_scopes: Callable[[tuple[str, ...]], Collection[str]],
     known_resources: Sequence[str],
 ) -> Wanted:
-    """What is asked for. Raises the `OAuthError` that the client is to read in its redirect."""
+    """What is asked for; `default_scopes` says, given the resources, what that is where no scope is named.
+
+    Raises the `OAuthError` that the client is to read in its redirect.
+    """
     query.require_single(KNOWN)
     state = query.get("state")
     if state is not None and (not printable(state) or len(state) > STATE_MAX):
@@ -106,8 +109,9 @@ def read_wanted(
         raise InvalidRequest(defect or "code_challenge is required")
     text = query.get("scope")
     requested = None if text is None else scopes.parse_scope(text)
-    granted = scopes.grantable(requested, known_scopes, default_scopes, client.scopes)
-    return Wanted(granted, resources.select(query.all("resource"), known_resources), challenge)
+    audience = resources.select(query.all("resource"), known_resources)
+    granted = scopes.grantable(requested, known_scopes, default_scopes(audience), client.scopes)
+    return Wanted(granted, audience, challenge)
 
 
 def _judge_response_type(query: Parameters) -> None:

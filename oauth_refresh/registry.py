@@ -97,6 +97,7 @@ class TokenRegistry:
         last_used_interval: float = 300.0,
         subject_check: SubjectCheck | None = None,
         terms: Terms | None = None,
+        implied: Mapping[str, frozenset[str]] = MappingProxyType({}),
         events: Events | None = None,
         clock: Callable[[], float] = time.time,
         draw: Callable[[int], bytes] = os.urandom,
@@ -111,6 +112,7 @@ class TokenRegistry:
         self._interval = last_used_interval
         self._subject_check = subject_check
         self._terms = terms
+        self._implied = implied
         self._draw = draw
         self._judged: dict[bytes, _Judged] = {}
 
@@ -366,7 +368,7 @@ class TokenRegistry:
         access = grants.check_access(grant or grants.DUMMY, presented.hash, self.clock())
         if grant is None or isinstance(access, Refuse):
             return Refuse("unknown")
-        return self.check(access_token) if may_see(_identity(grant, access)) else Refuse("not_yours")
+        return self.check(access_token) if may_see(self._identity(grant, access)) else Refuse("not_yours")
 
     def _judge(self, access_token: str) -> Identity | Refuse:
         presented = self.read(access_token)
@@ -382,7 +384,7 @@ class TokenRegistry:
         if isinstance(access, Refuse):
             self._remember(presented, _Judged(key, entry.body, now, math.inf, access))
             return access
-        identity = _identity(grant, access)
+        identity = self._identity(grant, access)
         stored = grants.mark_used(grant, presented.hash, now, self._interval)
         if stored is not None:
             self._note_use(entry, stored, presented)
@@ -390,6 +392,20 @@ class TokenRegistry:
             until = grants.settled_until(grant, access, self._interval)
             self._remember(presented, _Judged(key, entry.body, -math.inf, until, identity))
         return identity
+
+    def _identity(self, grant: Grant, access: Access) -> Identity:
+        scopes = access.scopes
+        if self._implied and not self._implied.keys().isdisjoint(scopes):
+            scopes = tuple(sorted(set(scopes).union(*(self._implied.get(scope, ()) for scope in scopes))))
+        return Identity(
+            grant.subject,
+            grant.client_id,
+            scopes,
+            access.audience,
+            access.expires_at,
+            grant.id.hex(),
+            MappingProxyType(grant.properties) if grant.properties else _NO_PROPERTIES,
+        )
 
     def _remember(self, presented: Presented, judged: _Judged) -> None:
         if len(self._judged) >= _REMEMBERED_MAX:
@@ -542,18 +558,6 @@ def _copies(answer: Issue | Refuse) -> Copies:
     if isinstance(answer, Refuse):
         return "required"
     return "wanted" if answer.outcome == "redeemed" else "none"
-
-
-def _identity(grant: Grant, access: Access) -> Identity:
-    return Identity(
-        grant.subject,
-        grant.client_id,
-        access.scopes,
-        access.audience,
-        access.expires_at,
-        grant.id.hex(),
-        MappingProxyType(grant.properties) if grant.properties else _NO_PROPERTIES,
-    )
 
 
 def _issued(issue: Issue, grant_id: bytes) -> Issued:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from .errors import InvalidScope
 
@@ -72,6 +72,19 @@ def narrow(requested: Collection[str] | None, granted: Collection[str]) -> tuple
     if not meant.issubset(granted):
         raise InvalidScope("scope goes beyond what was granted")
     return tuple(sorted(meant or set(granted)))
+
+
+def implications(direct: Mapping[str, str]) -> dict[str, frozenset[str]]:
+    """All that each scope contains, itself and whatever those contain in turn; cycles make equals."""
+    closed: dict[str, frozenset[str]] = {}
+    for broad in direct:
+        found, left = {broad}, [broad]
+        while left:
+            new = set(direct.get(left.pop(), "").split()) - found
+            found |= new
+            left.extend(new)
+        closed[broad] = frozenset(found)
+    return closed
 
 
 def join(scopes: Iterable[str]) -> str:

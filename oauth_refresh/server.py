@@ -39,8 +39,8 @@ from .proxies import Proxies
 from .records import Grant
 from .registration import Registration, canonical
 from .registry import TokenRegistry, index_terms
-from .resources import known_resources
-from .scopes import OFFLINE_ACCESS
+from .resources import covers, known_resources
+from .scopes import OFFLINE_ACCESS, implications
 from .server_secret import server_secrets
 from .settings import Settings
 from .statistics import Statistics
@@ -116,6 +116,7 @@ class Server:
             grant_max_age=settings.grant_max_age,
             last_used_interval=settings.last_used_interval,
             subject_check=settings.subject_check,
+            implied=implications(settings.scope_implies),
             terms=self._terms if _has_terms(settings) else None,
             events=self.events,
             clock=clock,
@@ -124,7 +125,7 @@ class Server:
             self.backend,
             partial(
                 read_document,
-                known_scopes=settings.known_scopes,
+                known_scopes=settings.open_scopes,
                 private_schemes=settings.redirect_schemes,
             ),
             _fetcher(settings),
@@ -263,6 +264,27 @@ class Server:
     def default_scopes(self) -> tuple[str, ...]:
         configured = self.settings.default_scopes
         return tuple(self.settings.scopes) if configured is None else configured
+
+    def scopes_for(self, client: Client) -> tuple[str, ...]:
+        """The scopes that this client may ask for, as far as its own registration goes."""
+        if not client.configured or not self.settings.reserved_scopes:
+            return self.settings.open_scopes
+        named = client.scopes or ()
+        open_to_all = self.settings.open_scopes
+        return tuple(s for s in self.settings.known_scopes if s in open_to_all or s in named)
+
+    def default_scopes_for(self, addresses: Addresses, wanted: tuple[str, ...]) -> tuple[str, ...]:
+        """The scopes of a client that names resources and no scopes: those that mean something there.
+
+        A scope that rules ask for, but none at or around these resources, is left out (RFC 8707 section 2.2).
+        One that no rule names may be asked for by the application anywhere.
+        """
+        if addresses.base in wanted or not self.prefixes:
+            return self.default_scopes
+        mine = [p for p in self.prefixes if any(covers(addresses.resource(p), each) for each in wanted)]
+        useful = frozenset().union(*(self.scopes_below(prefix) for prefix in mine))
+        elsewhere = self.scopes_below("/") - useful
+        return tuple(scope for scope in self.default_scopes if scope not in elsewhere)
 
     def scopes_below(self, prefix: str) -> frozenset[str]:
         """The scopes that some rule for this prefix, or for a path below it, asks for."""

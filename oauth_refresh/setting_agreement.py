@@ -63,6 +63,17 @@ def _default_scopes_are_known(settings: Settings) -> Iterator[Disagreement]:
             yield "default_scopes", f"{shown(scope)} is neither in OAUTH_SCOPES nor in OAUTH_PROTECT"
 
 
+def _named_scopes_are_known(settings: Settings) -> Iterator[Disagreement]:
+    """A misspelt name would reserve nothing, or imply nothing."""
+    implied = {name for names in settings.scope_implies.values() for name in names.split()}
+    for key, names in (
+        ("scope_implies", {*settings.scope_implies, *implied}),
+        ("reserved_scopes", set(settings.reserved_scopes)),
+    ):
+        for scope in sorted(names - set(settings.known_scopes)):
+            yield key, f"{shown(scope)} is neither in OAUTH_SCOPES nor in OAUTH_PROTECT"
+
+
 def _rules_agree(settings: Settings) -> Iterator[Disagreement]:
     """Two rules can be the same one to an application that ignores case."""
     if settings.ignore_case and not callable(settings.protect):
@@ -177,6 +188,7 @@ _CHECKS: tuple[tuple[tuple[str, ...], Callable[[Settings], Iterator[Disagreement
     (("secret_key", "secret_key_fallbacks"), _fallbacks_have_a_first),
     (("reuse_policy", "refresh_grace"), _catch_up_has_grace),
     (("default_scopes", "scopes", "protect"), _default_scopes_are_known),
+    (("scope_implies", "reserved_scopes", "scopes", "protect"), _named_scopes_are_known),
     (("protect", "ignore_case"), _rules_agree),
     (("protect", "prefix", "ignore_case"), _endpoints_are_open),
     (("metrics", "metrics_token", "issuer"), _metrics_are_not_for_everybody),

@@ -13,6 +13,7 @@ from .setting_values import (
     Kind,
     Refused,
     is_nothing,
+    list_of,
     looks_importable,
     read_each,
     read_hook,
@@ -129,6 +130,26 @@ def _read_default_scopes(value: object) -> tuple[str, ...] | None:
     return tuple(scopes)
 
 
+def _read_scope_implies(value: object) -> Mapping[str, str]:
+    implied: dict[str, str] = {}
+
+    def read(item: tuple[object, object]) -> None:
+        name = read_scope_name(read_text(item[0]))
+        if name in implied:
+            raise Refused(f"{shown(name)} is named twice")
+        implied[name] = read_scope_text(item[1])
+
+    items = value.items() if isinstance(value, Mapping) else _described(split_list(value, separators=";"))
+    read_each(items, read)
+    return MappingProxyType(implied)
+
+
+RESERVED_SCOPES = list_of(read_scope_name, "a list of scopes that are known here")
+SCOPE_IMPLIES = Kind(
+    _read_scope_implies,
+    "a table of a scope and those it contains, "
+    'as text "admin=notes:read notes:write; notes:write=notes:read"',
+)
 SCOPES = Kind(
     _read_scopes,
     'a table of scope name and description, as text "notes:read=Read your notes; notes:write=Change them"',

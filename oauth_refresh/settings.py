@@ -314,6 +314,18 @@ class Settings:
         """The scopes of a client that asks for none. If this is not set, every scope in `OAUTH_SCOPES`. In
         text `none` means no scope.""",
     )
+    scope_implies: Mapping[str, str] = setting(
+        MappingProxyType({}),
+        protection.SCOPE_IMPLIES,
+        """Scopes that contain others: a token with the one passes wherever one of the others is asked for,
+        and those implied may imply more. A user who allows the broad one is shown that one.""",
+    )
+    reserved_scopes: tuple[str, ...] = setting(
+        (),
+        protection.RESERVED_SCOPES,
+        """Scopes that are not for everybody: only clients in `OAUTH_CLIENTS` whose `scope` names them can ask
+        for them. For clients that register themselves they do not exist.""",
+    )
     ask_for_held_scopes: bool = setting(
         True,
         values.BOOLEAN,
@@ -525,6 +537,11 @@ class Settings:
         named = () if callable(self.protect) else protection.named_scopes(self.protect)
         offline = (OFFLINE_ACCESS,) if self.refresh_needs_offline_access else ()
         return tuple(dict.fromkeys((*self.scopes, *named, *offline)))
+
+    @cached_property
+    def open_scopes(self) -> tuple[str, ...]:
+        """The known scopes that every client may ask for."""
+        return tuple(scope for scope in self.known_scopes if scope not in self.reserved_scopes)
 
     @cached_property
     def server_secrets(self) -> tuple[bytes, ...]:

@@ -45,7 +45,7 @@ def wanted_by(client: Client, *pairs: tuple[str, str], **fields: str) -> Wanted:
         query(*pairs, **request),
         client,
         known_scopes=["a", "b", "c"],
-        default_scopes=["a"],
+        default_scopes=lambda resources: ["a"],
         known_resources=[BASE, BASE + "/api", BASE + "/mcp"],
     )
 

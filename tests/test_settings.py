@@ -53,6 +53,8 @@ DEFAULTS: dict[str, Any] = {
     "ignore_case": False,
     "scopes": {},
     "default_scopes": None,
+    "scope_implies": {},
+    "reserved_scopes": (),
     "ask_for_held_scopes": True,
     "set_remote_user": True,
     "identity_headers": ("X-Remote-User", "Remote-User"),

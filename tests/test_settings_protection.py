@@ -127,3 +127,18 @@ def test_protection_may_be_a_callable() -> None:
 
     assert value("protect", judge) is judge
     assert load(environ={"OAUTH_PROTECT": "builtins:len"}).protect is len
+
+
+def test_implied_scopes_are_read_from_text_and_tables() -> None:
+    scopes = {"admin": "", "write": "", "read": ""}
+    for given in ("admin=write read; write=read", {"admin": ["write", "read"], "write": "read"}):
+        read = settings(scopes=scopes, scope_implies=given).scope_implies
+        assert read == {"admin": "write read", "write": "read"}
+
+
+def test_a_scope_that_is_reserved_or_implied_has_to_be_known() -> None:
+    lines = problems_with(scopes={"read": ""}, reserved_scopes=["raed"], scope_implies={"admin": "read"})
+    assert [line.split("; allowed")[0] for line in lines] == [
+        "OAUTH_SCOPE_IMPLIES (keyword): 'admin' is neither in OAUTH_SCOPES nor in OAUTH_PROTECT",
+        "OAUTH_RESERVED_SCOPES (keyword): 'raed' is neither in OAUTH_SCOPES nor in OAUTH_PROTECT",
+    ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
+from functools import partial
 from urllib.parse import quote, unquote_plus
 
 from werkzeug.wrappers import Request, Response
@@ -74,8 +75,8 @@ def _wanted(server: Server, query: Parameters, target: Target, addresses: Addres
     return read_wanted(
         query,
         target.client,
-        known_scopes=server.settings.known_scopes,
-        default_scopes=server.default_scopes,
+        known_scopes=server.scopes_for(target.client),
+        default_scopes=partial(server.default_scopes_for, addresses),
         known_resources=server.resources(addresses),
     )
 

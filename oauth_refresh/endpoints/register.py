@@ -28,7 +28,7 @@ def register(server: Server, request: Request, addresses: Addresses) -> Response
         _judge_invitation(server, request)
     wanted = accept(
         read_object(request),
-        known_scopes=server.settings.known_scopes,
+        known_scopes=server.settings.open_scopes,
         private_schemes=server.settings.redirect_schemes,
     )
     client_id = server.client_id_for(wanted) if wanted.auth_method == "none" else None

@@ -65,7 +65,7 @@ def _change(server: Server, client: Client, request: Request) -> Client:
     ):
         raise InvalidClientMetadata("client_secret: not the current one, and none that is chosen is accepted")
     wanted = accept(
-        sent, known_scopes=server.settings.known_scopes, private_schemes=server.settings.redirect_schemes
+        sent, known_scopes=server.settings.open_scopes, private_schemes=server.settings.redirect_schemes
     )
     if wanted.auth_method == "none":
         raise InvalidClientMetadata("token_endpoint_auth_method: a client with a secret keeps it")

@@ -139,7 +139,7 @@ def _speak_for_itself(
     text = form.get("scope")
     scopes = of_client_itself(
         None if text is None else parse_scope(text),
-        server.settings.known_scopes,
+        server.scopes_for(client),
         server.default_scopes,
         client.scopes,
     )
