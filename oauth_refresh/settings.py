@@ -378,6 +378,14 @@ class Settings:
         where a trusted proxy sends the request, also the first of the identity headers. Only where nothing
         from outside can set them.""",
     )
+    remember_consent: float | None = setting(
+        None,
+        values.LIFETIME_OR_NEVER,
+        """For how long after a user has let a client in it is let in again without a question: to the same
+        redirect URI, for no other resources and no more scopes, unless that grant was revoked. Only for
+        clients that prove who they are, by a secret or by an `https` redirect URI; whoever asks from a
+        loopback address may be any program. Never means that the consent page is shown each time.""",
+    )
     subject_check: Hook | None = setting(
         None,
         optional(values.HOOK),

@@ -63,6 +63,7 @@ DEFAULTS: dict[str, Any] = {
     "users_file": None,
     "password_check": None,
     "trust_remote_user": False,
+    "remember_consent": None,
     "subject_check": None,
     "admins": (),
     "admin_check": None,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hmac
 import secrets
 from functools import partial
+from itertools import islice
 from urllib.parse import quote, unquote_plus
 
 from werkzeug.wrappers import Request, Response
@@ -36,6 +37,9 @@ from .visits import Visit, to_login_of_application, visit_of
 
 DECISION_SECONDS = 600
 """How long a consent page can be answered."""
+
+GRANTS_LOOKED_AT_MAX = 100
+"""Of one user, in search of one that remembers the leave. Beyond that the user is asked."""
 
 
 def authorize(server: Server, request: Request, addresses: Addresses) -> Response:
@@ -82,7 +86,8 @@ def _wanted(server: Server, query: Parameters, target: Target, addresses: Addres
 
 
 def _ask(visit: Visit, user: User, target: Target, wanted: Wanted, prompts: list[str]) -> Response:
-    if _approved_before(target) and "consent" not in prompts and _is_meant(visit.request):
+    asked_for = "consent" in prompts or not _is_meant(visit.request)
+    if not asked_for and (_vouched_for(target) or _allowed_before(visit.server, user, target, wanted)):
         return _allow(visit, target, wanted, user.subject, secrets.token_bytes(32))
     if "none" in prompts:
         error = ConsentRequired("the user has to be asked")
@@ -90,10 +95,37 @@ def _ask(visit: Visit, user: User, target: Target, wanted: Wanted, prompts: list
     return _consent_page(visit, user, target, wanted)
 
 
-def _approved_before(target: Target) -> bool:
-    """Whether the operator vouches for this client, and it can prove itself: by a secret or its https URL."""
-    client = target.client
-    return client.trusted and (not client.public or target.redirect_uri.startswith("https://"))
+def _vouched_for(target: Target) -> bool:
+    """Whether the operator vouches for this client, and it can prove itself."""
+    return target.client.trusted and _proves_itself(target)
+
+
+def _proves_itself(target: Target) -> bool:
+    """By a secret, or by the https URL that only it can answer at (RFC 8252 section 8.6)."""
+    return not target.client.public or target.redirect_uri.startswith("https://")
+
+
+def _allowed_before(server: Server, user: User, target: Target, wanted: Wanted) -> bool:
+    """Whether this user's leave is remembered: it lives in the grants themselves, and ends with them.
+
+    So there is no record of it that a revocation could forget. What a metadata document says may have changed
+    since the user read it: its clients are asked for each time.
+    """
+    period, client = server.settings.remember_consent, target.client
+    if period is None or not _proves_itself(target) or "://" in client.client_id:
+        return False
+    since = server.clock() - period
+    grants = server.registry.list(subject=user.subject, client_id=client.client_id)
+    return any(
+        grant.revoked_at is None
+        and grant.created_at > since
+        and grant.code is not None
+        and grant.code.redeemed
+        and grant.code.redirect_uri == target.redirect_uri
+        and set(wanted.scopes) <= set(grant.scopes)
+        and set(wanted.resources) <= set(grant.resources)
+        for grant in islice(grants, GRANTS_LOOKED_AT_MAX)
+    )
 
 
 def _is_meant(request: Request) -> bool:
