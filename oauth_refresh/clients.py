@@ -43,6 +43,7 @@ class Client(msgspec.Struct, array_like=True, frozen=True):
     at the end. From `forget_at` on (seconds since 1970) the registry may forget the client; None means never.
     `dead_token_status` is the HTTP status of `invalid_grant` for its refresh tokens.
     `management_hash` is that of the token with which the client looks after its registration, or empty.
+    `other_secret_hashes` are of secrets that are valid beside the first, while one replaces the other.
     """
 
     client_id: str
@@ -63,6 +64,7 @@ class Client(msgspec.Struct, array_like=True, frozen=True):
     forget_at: float | None = None
     dead_token_status: int = 400
     management_hash: bytes = b""
+    other_secret_hashes: tuple[bytes, ...] = ()
 
     @property
     def public(self) -> bool:
@@ -346,8 +348,7 @@ class Clients:
             return client
         for client_id, secret in credentials.pairs:
             client = self.get(client_id)
-            expected = client.secret_hash if client is not None and client.secret_hash else _NO_SECRET
-            if hmac.compare_digest(expected, hash_secret(secret)) and client is not None:
+            if _is_secret_of(client, secret) and client is not None:
                 return client
         raise self._failed(credentials)
 
@@ -371,16 +372,17 @@ class Clients:
 
 def configured_client(client_id: str, members: Mapping[str, object]) -> Client:
     """A client of the settings (`OAUTH_CLIENTS`), whose members were checked there."""
-    secret, secret_hash = members.get("client_secret"), members.get("client_secret_hash")
-    digest = hash_secret(str(secret)) if secret else bytes.fromhex(str(secret_hash)) if secret_hash else b""
+    digests = [hash_secret(secret) for secret in _texts(members.get("client_secret"))]
+    digests += [bytes.fromhex(digest) for digest in _texts(members.get("client_secret_hash"))]
     name, scope, grant_types = (members.get(key) for key in ("client_name", "scope", "grant_types"))
     return Client(
         client_id=client_id,
         redirect_uris=_texts(members.get("redirect_uris")),
         auth_method=str(
-            members.get("token_endpoint_auth_method") or ("client_secret_basic" if digest else "none")
+            members.get("token_endpoint_auth_method") or ("client_secret_basic" if digests else "none")
         ),
-        secret_hash=digest,
+        secret_hash=digests[0] if digests else b"",
+        other_secret_hashes=tuple(digests[1:]),
         grant_types=GRANT_TYPES if grant_types is None else _texts(grant_types),
         scopes=None if scope is None else _texts(scope.split() if isinstance(scope, str) else scope),
         metadata={} if name is None else {"client_name": name},
@@ -392,6 +394,13 @@ def configured_client(client_id: str, members: Mapping[str, object]) -> Client:
         introspect=_introspect(members.get("introspect")),
         dead_token_status=401 if members.get("dead_refresh_token_status") == 401 else 400,
     )
+
+
+def _is_secret_of(client: Client | None, secret: str) -> bool:
+    expected = client.secret_hash if client is not None and client.secret_hash else _NO_SECRET
+    others = () if client is None else client.other_secret_hashes
+    digest = hash_secret(secret)
+    return any(hmac.compare_digest(each, digest) for each in (expected, *others))
 
 
 def _texts(value: object) -> tuple[str, ...]:

@@ -33,6 +33,19 @@ def _read_secret_hash(value: object) -> str:
     return value.lower()
 
 
+def _one_or_several(read_one: Callable[[object], str]) -> Callable[[object], str | tuple[str, ...]]:
+    """A secret, or a list of those that are valid side by side while one replaces the other."""
+
+    def read(value: object) -> str | tuple[str, ...]:
+        if not isinstance(value, (list, tuple)):
+            return read_one(value)
+        if not value:
+            raise Refused("is an empty list")
+        return tuple(read_one(item) for item in value)
+
+    return read
+
+
 def _read_grant_type(text: str) -> str:
     if text not in GRANT_TYPES_KNOWN:
         raise Refused(f"{shown(text)} is not one of {', '.join(GRANT_TYPES_KNOWN)}")
@@ -65,8 +78,8 @@ def _read_status(value: object) -> int:
 
 
 _MEMBERS: Mapping[str, Callable[[object], object]] = {
-    "client_secret": _read_secret,
-    "client_secret_hash": _read_secret_hash,
+    "client_secret": _one_or_several(_read_secret),
+    "client_secret_hash": _one_or_several(_read_secret_hash),
     "redirect_uris": list_of(read_redirect_uri, "").read,
     "client_name": NAME.read,
     "scope": read_scope_text,

@@ -438,7 +438,8 @@ class Settings:
         MappingProxyType({}),
         CLIENTS,
         """Clients that you know, by client id. In a file each is a table `[clients.NAME]`. A secret is given
-        as `client_secret`, or its SHA-256 in hex as `client_secret_hash` (for a random secret only); without
+        as `client_secret`, or its SHA-256 in hex as `client_secret_hash` (for a random secret only), or as a
+        list of several that are valid side by side while one replaces the other; without
         one the client is public. `grant_types` are `authorization_code` and `refresh_token` if not given;
         `client_credentials` gives a client with a secret access tokens of its own, with the scopes of its
         `scope`, else the default scopes, and without a user.

@@ -247,3 +247,13 @@ def test_documents_on_loopback_are_for_a_server_on_loopback() -> None:
         assert settings(issuer=issuer, client_id_metadata_loopback=True).client_id_metadata_loopback
     (line,) = problems_with(issuer="https://as.example.com", client_id_metadata_loopback=True)
     assert "is for development, and the issuer is not loopback" in line
+
+
+@pytest.mark.requirement("CAUTH-22")
+def test_a_client_may_have_several_secrets_and_no_empty_list_of_them() -> None:
+    hashes = [hash_secret(text).hex() for text in ("new", "old")]
+    assert client(client_secret_hash=hashes, grant_types=[])["client_secret_hash"] == tuple(hashes)
+    assert client(client_secret=["n, e, w", "old"], grant_types=[])["client_secret"] == ("n, e, w", "old")
+    assert reasons({"ci": {"client_secret": [], "grant_types": []}}) == [
+        "client 'ci': client_secret is an empty list"
+    ]

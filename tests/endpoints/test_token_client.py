@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -158,3 +159,18 @@ def test_each_token_is_one_event_with_an_outcome(server: InProcess) -> None:
     events.listen(lambda name, fields: heard.append((name, (fields["client"], fields.get("outcome")))))
     ask(server)
     assert heard == [("client_token_issued", ("job", "issued"))]
+
+
+@pytest.mark.requirement("CAUTH-22")
+@pytest.mark.parametrize("member", ["client_secret", "client_secret_hash"])
+def test_one_secret_replaces_another_without_downtime(member: str) -> None:
+    def serve(*secrets: str) -> InProcess:
+        given = [sha256(text.encode()).hexdigest() if member.endswith("hash") else text for text in secrets]
+        return InProcess(clients={"job": {member: given, "grant_types": ["client_credentials"]}})
+
+    def statuses(server: InProcess) -> list[int]:
+        return [ask(server, JOB._replace(secret=secret)).status for secret in ("old", "new", "other", "")]
+
+    assert statuses(serve("old")) == [200, 401, 401, 401]
+    assert statuses(serve("new", "old")) == [200, 200, 401, 401]
+    assert statuses(serve("new")) == [401, 200, 401, 401]
