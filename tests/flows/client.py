@@ -78,6 +78,8 @@ class OAuthClient:
     def register(self, **metadata: object) -> requests.Response:
         wanted = {
             "client_name": "A test",
+            # Public clients that say the same of themselves are one client.
+            "software_version": secrets.token_hex(8),
             "redirect_uris": [REDIRECT_URI],
             "grant_types": ["authorization_code", "refresh_token"],
             "token_endpoint_auth_method": self.auth_method,
