@@ -159,9 +159,21 @@ class PostgreSQL:
         )
         if tried.returncode == 0:
             return programs
-        copy = shutil.copytree(programs.parent, self.folder / "programs", symlinks=True)
-        self.folder.chmod(0o755)
-        return copy / programs.name
+        return _copied(programs)
+
+
+@functools.cache
+def _copied(programs: Path) -> Path:
+    """Programs and libraries of the wheel where all may read, beside each other as in the wheel."""
+    readable = Path(tempfile.mkdtemp(prefix="postgres-programs"))
+    owner = os.getpid()
+    atexit.register(lambda: shutil.rmtree(readable, ignore_errors=True) if os.getpid() == owner else None)
+    readable.chmod(0o755)
+    package = programs.parents[1]
+    for folder in (programs.parent, package.with_name(f"{package.name}.libs")):
+        if folder.is_dir():
+            shutil.copytree(folder, readable / folder.relative_to(package.parent), symlinks=True)
+    return readable / programs.relative_to(package.parent)
 
 
 def _children(parent: int) -> list[int]:
