@@ -14,7 +14,8 @@ import pytest
 from flask.testing import FlaskClient
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").glob("*/README.md")])
+DOCS = [page for page in (ROOT / "docs").rglob("*.md") if "_build" not in page.parts]
+PAGES = sorted([ROOT / "README.md", *DOCS, *(ROOT / "examples").glob("*/README.md")])
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!https?:)([^)#\s]+)(?:#([^)\s]+))?\)")
 
