@@ -18,8 +18,7 @@ from oauth_refresh.backends import open_backend
 from oauth_refresh.backends.base import Backend
 from oauth_refresh.backends.bulk import Row, batches, create_many
 from oauth_refresh.cases import Issue, Policy
-from oauth_refresh.records import Grant, encode, forget_at
-from oauth_refresh.registry import index_terms
+from oauth_refresh.records import Grant, encode, forget_at, index_terms
 from oauth_refresh.tokens import Secrets
 
 from .driving import SECRET_KEY

@@ -15,8 +15,7 @@ from typing import NamedTuple
 from oauth_refresh.backends import json_format, open_backend
 from oauth_refresh.backends.base import Backend
 from oauth_refresh.backends.bulk import batches, create_many
-from oauth_refresh.records import Access, Code, Grant, Previous, encode, forget_at
-from oauth_refresh.registry import index_terms
+from oauth_refresh.records import Access, Code, Grant, Previous, encode, forget_at, index_terms
 from oauth_refresh.tokens import hash_token, mint_access, mint_code, mint_refresh
 
 _SCOPES = ("notes:read", "notes:write")

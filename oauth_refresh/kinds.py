@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from . import attempts, clients, document_clients, login
 from .backends.base import Entry
-from .records import decode, forget_at
-from .registry import index_terms
+from .records import decode, forget_at, index_terms
 
 SERVER_SECRET = b"s"
 HOUSEKEEPING = b"h"

@@ -12,7 +12,8 @@ from .errors import ConfigurationError, InvalidScope
 from .guard import TOKEN_KEY, Guard, forget_user, send
 from .paths import PUBLIC, Requirement
 from .scopes import parse_scope
-from .settings import Settings, load_settings
+from .setting_loading import load_settings
+from .settings import Settings
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

@@ -6,6 +6,8 @@ Codes and tokens themselves are never in it, only their SHA-256 hashes.
 
 from __future__ import annotations
 
+from hashlib import sha256
+
 import msgspec
 
 from .errors import RegistryError
@@ -152,6 +154,18 @@ def is_live(grant: Grant, now: float) -> bool:
         return False
     can_renew = bool(grant.refresh_hash) and alive(grant.refresh_expires_at, now)
     return can_renew or (grant.access is not None and alive(grant.access.expires_at, now))
+
+
+def index_terms(grant: Grant) -> tuple[bytes, ...]:
+    """The terms under which a grant is found again: its subject and its client, as far as they are known."""
+    terms = ((b"s", grant.subject), (b"c", grant.client_id))
+    return tuple(term(kind, text) for kind, text in terms if text)
+
+
+def term(kind: bytes, text: str) -> bytes:
+    """An index term. Long names (a client id can be a URL) are hashed, for a term has at most 512 bytes."""
+    raw = text.encode()
+    return kind + (raw if len(raw) <= 200 else b"\0" + sha256(raw).digest())
 
 
 def alive(expires_at: float | None, now: float) -> bool:

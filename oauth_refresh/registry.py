@@ -5,48 +5,34 @@ Usable without HTTP as well, by an application that mints its own tokens.
 
 from __future__ import annotations
 
-import math
 import os
-import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from hashlib import sha256
 from types import MappingProxyType
 from typing import NamedTuple
 
 import msgspec
 
 from . import grants
-from .backends.base import Backend, Copies, Entry
-from .backends.moving import refuse_moved
+from .access_checks import TRIES, AccessChecks, pause
+from .backends.base import Backend, Copies
 from .cases import Ask, Case, Event, Issue, Policy, Refuse
-from .errors import InvalidGrant, NotReplicatedError, RegistryError
-from .events import Events, log
-from .identity import Identity
+from .errors import InvalidGrant, RegistryError
+from .events import Events
 from .outcomes import events_of, refused
-from .records import LABEL_MAX, PROPERTIES_BYTES_MAX, Access, Code, Grant, decode, encode, forget_at
+from .records import LABEL_MAX, PROPERTIES_BYTES_MAX, Access, Code, Grant, decode, term
 from .refusals import error_of
 from .tokens import (
-    ACCESS,
     REFRESH,
     Presented,
     Secrets,
     hash_token,
-    looks_old,
     mint_access,
     mint_code,
-    old_key,
-    read,
-    read_old,
 )
 
-TRIES = 8
 REVOKE_TRIES = 32
 """A revocation that loses to a client which rotates without pause is worth more of them."""
-_REMEMBERED_MAX = 2048
-_TOKEN_LENGTH_MAX = 68
-_NOISE = Refuse("noise")
-_NO_PROPERTIES: Mapping[str, object] = MappingProxyType({})
 
 SubjectCheck = Callable[[str, str, tuple[str, ...]], "Iterable[str] | None"]
 
@@ -67,20 +53,7 @@ class Issued(NamedTuple):
         return f"<tokens of grant {self.grant_id}>"
 
 
-class _Judged(NamedTuple):
-    """What was answered to an access token, and as long as what it would be answered again.
-
-    That is: while the record has this very body, and the time is in this span.
-    """
-
-    key: bytes
-    body: bytes
-    since: float
-    until: float
-    answer: Identity | Refuse
-
-
-class TokenRegistry:
+class TokenRegistry(AccessChecks):
     """Grants in a backend. Times come from `clock` (seconds since 1970), randomness from `draw`.
 
     Every method raises `RegistryError` when the backend cannot answer.
@@ -102,19 +75,15 @@ class TokenRegistry:
         clock: Callable[[], float] = time.time,
         draw: Callable[[int], bytes] = os.urandom,
     ) -> None:
-        self.backend = backend
+        super().__init__(backend, last_used_interval, implied, clock)
         self._secrets = secrets
         self.policy = policy
         self.events = events if events is not None else Events()
-        self.clock = clock
         self._code_ttl = code_ttl
         self._grant_max_age = grant_max_age
-        self._interval = last_used_interval
         self._subject_check = subject_check
         self._terms = terms
-        self._implied = implied
         self._draw = draw
-        self._judged: dict[bytes, _Judged] = {}
 
     @property
     def secrets(self) -> Secrets:
@@ -257,17 +226,6 @@ class TokenRegistry:
 
     # --- the client's requests --------------------------------------------------------------------
 
-    def read(self, text: str) -> Presented | None:
-        """The code or token that this text spells, or None. One of the ancestor's file is looked up."""
-        presented = read(text)
-        if presented is None and looks_old(text):
-            entry = self.backend.get(old_key(hash_token(text)))
-            if entry is None:
-                return None
-            refuse_moved(entry.body)
-            return read_old(text, entry.body)
-        return presented
-
     def redeem(self, code: Presented, ask: Ask, policy: Policy | None = None) -> Issue | Refuse:
         """Exchange an authorization code. Of any number of valid requests at most one gets tokens."""
         return self._settle(code, ask, policy or self.policy, grants.redeem)
@@ -331,103 +289,8 @@ class TokenRegistry:
             if answer.store is None or self._swap(entry, answer.store, _copies(answer)):
                 self._emit(events_of(answer, presented), answer.store or grant)
                 return answer
-            _pause(attempt)
+            pause(attempt)
         raise _contended()
-
-    # --- the protected resource -------------------------------------------------------------------
-
-    def check(self, access_token: str) -> Identity | Refuse:
-        """Who this access token speaks for, or why it is refused. The one call of the hot path."""
-        if len(access_token) > _TOKEN_LENGTH_MAX:
-            return _NOISE
-        try:
-            token_hash = sha256(access_token.encode("ascii")).digest()
-        except UnicodeEncodeError:
-            return _NOISE
-        # The record is read every time, so a revocation by another process counts at once. What is spared is
-        # to judge the same token by the same record again. A lookup by hash tells nothing about the token.
-        judged = self._judged.get(token_hash)
-        if judged is None:
-            return self._judge(access_token)
-        key, body, since, until, answer = judged
-        entry = self.backend.get(key)
-        if entry is not None and entry[0] == body and since <= self.clock() < until:
-            return answer
-        self._judged.pop(token_hash, None)
-        return self._judge(access_token)
-
-    def introspect(self, access_token: str, may_see: Callable[[Identity], bool]) -> Identity | Refuse:
-        """The same for a resource server that asks about a token which somebody brought it.
-
-        That counts as a use of the token, unless `may_see` refuses this caller.
-        """
-        presented = self.read(access_token)
-        if presented is None or presented.kind != ACCESS:
-            return _NOISE
-        grant = self.get(presented.grant_id)
-        access = grants.check_access(grant or grants.DUMMY, presented.hash, self.clock())
-        if grant is None or isinstance(access, Refuse):
-            return Refuse("unknown")
-        return self.check(access_token) if may_see(self._identity(grant, access)) else Refuse("not_yours")
-
-    def _judge(self, access_token: str) -> Identity | Refuse:
-        presented = self.read(access_token)
-        if presented is None or presented.kind != ACCESS:
-            return _NOISE
-        key = b"g" + presented.grant_id
-        entry = self.backend.get(key)
-        if entry is None:
-            return Refuse("unknown")
-        grant = decode(entry.body)
-        now = self.clock()
-        access = grants.check_access(grant, presented.hash, now)
-        if isinstance(access, Refuse):
-            self._remember(presented, _Judged(key, entry.body, now, math.inf, access))
-            return access
-        identity = self._identity(grant, access)
-        stored = grants.mark_used(grant, presented.hash, now, self._interval)
-        if stored is not None:
-            self._note_use(entry, stored, presented)
-        else:
-            until = grants.settled_until(grant, access, self._interval)
-            self._remember(presented, _Judged(key, entry.body, -math.inf, until, identity))
-        return identity
-
-    def _identity(self, grant: Grant, access: Access) -> Identity:
-        scopes = access.scopes
-        if self._implied and not self._implied.keys().isdisjoint(scopes):
-            scopes = tuple(sorted(set(scopes).union(*(self._implied.get(scope, ()) for scope in scopes))))
-        return Identity(
-            grant.subject,
-            grant.client_id,
-            scopes,
-            access.audience,
-            access.expires_at,
-            grant.id.hex(),
-            MappingProxyType(grant.properties) if grant.properties else _NO_PROPERTIES,
-        )
-
-    def _remember(self, presented: Presented, judged: _Judged) -> None:
-        if len(self._judged) >= _REMEMBERED_MAX:
-            self._judged.clear()
-        self._judged[presented.hash] = judged
-
-    def _note_use(self, entry: Entry, stored: Grant, presented: Presented) -> None:
-        """Write down that a token was used. A store that can only be read still serves its readers."""
-        try:
-            for attempt in range(TRIES):
-                if self._swap(entry, stored):
-                    return
-                _pause(attempt)
-                again = self.backend.get(b"g" + presented.grant_id)
-                if again is None:
-                    return
-                marked = grants.mark_used(decode(again.body), presented.hash, self.clock(), self._interval)
-                if marked is None:
-                    return
-                entry, stored = again, marked
-        except RegistryError as error:
-            log.warning("the use of a token could not be recorded: %s", error)
 
     # --- looking and ending -----------------------------------------------------------------------
 
@@ -459,9 +322,9 @@ class TokenRegistry:
 
     def _keys_of(self, subject: str | None, client_id: str | None) -> Iterator[bytes]:
         if subject is not None:
-            return self.backend.find(_term(b"s", subject))
+            return self.backend.find(term(b"s", subject))
         if client_id is not None:
-            return self.backend.find(_term(b"c", client_id))
+            return self.backend.find(term(b"c", client_id))
         return self.backend.keys(b"g")
 
     def revoke(self, token_or_grant_id: str | bytes) -> bool:
@@ -494,7 +357,7 @@ class TokenRegistry:
                 name = "grant_revoked" if answer.revoked_at is not None else "access_token_revoked"
                 self._emit((Event(name, (("why", "client"),)),), answer)
                 return None
-            _pause(0)
+            pause(0)
         raise _contended()
 
     def revoke_subject(self, subject: str, why: str = "subject_revoked") -> int:
@@ -518,29 +381,12 @@ class TokenRegistry:
             if self._swap(entry, ended, "required"):
                 self._emit((Event("grant_revoked", (("why", why),)),), ended)
                 return True
-            _pause(0)
+            pause(0)
         raise _contended()
 
     def cleanup(self) -> int:
         """Remove what may be forgotten by now; the number of records removed."""
         return self.backend.purge(self.clock())
-
-    # --- storing ----------------------------------------------------------------------------------
-
-    def _swap(self, entry: Entry | None, grant: Grant, copies: Copies = "none") -> bool:
-        body = encode(grant, None if entry is None else entry.body)
-        key = b"g" + grant.id
-        try:
-            return self.backend.swap(key, entry, body, forget_at(grant), index_terms(grant), copies)
-        except NotReplicatedError:
-            raise
-        except RegistryError:
-            # Nobody knows whether the write arrived. If exactly this body is there, it did, and was ours:
-            # every body that two requests may write alike answers both with the same tokens.
-            now_there = self.backend.get(key)
-            if now_there is not None and now_there.body == body:
-                return True
-            raise
 
     def tell_refused(self, reason: str, presented: Presented) -> None:
         """Emit the refusal of a code or token that no rule judged, because its grant is not there."""
@@ -575,26 +421,10 @@ def _grant_id(value: str | bytes) -> bytes | None:
         return None
 
 
-def index_terms(grant: Grant) -> tuple[bytes, ...]:
-    """The terms under which a grant is found again: its subject and its client, as far as they are known."""
-    terms = ((b"s", grant.subject), (b"c", grant.client_id))
-    return tuple(_term(kind, text) for kind, text in terms if text)
-
-
-def _term(kind: bytes, text: str) -> bytes:
-    """An index term. Long names (a client id can be a URL) are hashed, for a term has at most 512 bytes."""
-    raw = text.encode()
-    return kind + (raw if len(raw) <= 200 else b"\0" + sha256(raw).digest())
-
-
 def _at_least_one_second(name: str, seconds: float) -> float:
     if not seconds >= 1:
         raise ValueError(f"{name} is {seconds!r} seconds, at least 1 is needed")
     return float(seconds)
-
-
-def _pause(attempt: int) -> None:
-    time.sleep(random.uniform(0, 0.002 * 2**attempt))  # noqa: S311 - jitter, not a secret
 
 
 def _contended() -> RegistryError:

@@ -36,9 +36,9 @@ from .login import Browser, LoginCookies
 from .pages import Pages
 from .paths import PUBLIC, Protection
 from .proxies import Proxies
-from .records import Grant
+from .records import Grant, index_terms
 from .registration import Registration, canonical
-from .registry import TokenRegistry, index_terms
+from .registry import TokenRegistry
 from .resources import covers, known_resources
 from .scopes import OFFLINE_ACCESS, implications
 from .server_secret import server_secrets

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import ConfigurationError
 from .middleware import OAuthMiddleware
-from .settings import load_settings
+from .setting_loading import load_settings
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication

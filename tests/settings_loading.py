@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from oauth_refresh.errors import ConfigurationError
-from oauth_refresh.settings import Settings, load_settings
+from oauth_refresh.setting_loading import load_settings
+from oauth_refresh.settings import Settings
 
 
 def load(*, environ: Mapping[str, str] | None = None, **layers: Any) -> Settings:

@@ -13,7 +13,8 @@ from oauth_refresh.backends.memory import MemoryBackend
 from oauth_refresh.cases import Policy, Refuse
 from oauth_refresh.errors import InvalidGrant
 from oauth_refresh.identity import Identity
-from oauth_refresh.registry import TokenRegistry, index_terms
+from oauth_refresh.records import index_terms
+from oauth_refresh.registry import TokenRegistry
 from oauth_refresh.tokens import Secrets
 
 NOW = 1_800_000_000.0  # 2027-01-15T08:00:00Z

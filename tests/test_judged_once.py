@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from oauth_refresh import registry as registry_module
+from oauth_refresh import access_checks
 from oauth_refresh.backends.memory import MemoryBackend
 from oauth_refresh.cases import Policy, Refuse
 from oauth_refresh.errors import InvalidGrant
@@ -122,7 +122,7 @@ def test_a_token_that_a_rotation_hands_out_is_let_in_where_its_guess_was_refused
 def test_what_is_remembered_is_bounded(
     backend: MemoryBackend, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(registry_module, "_REMEMBERED_MAX", 8)
+    monkeypatch.setattr(access_checks, "_REMEMBERED_MAX", 8)
     one = process(backend, clock)
     tokens = [warmed(one).access_token for _ in range(30)]
     assert len(one._judged) <= 8

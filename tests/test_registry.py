@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import pytest
 
+from oauth_refresh.access_checks import TRIES
 from oauth_refresh.backends.base import Copies, Entry
 from oauth_refresh.backends.memory import MemoryBackend
 from oauth_refresh.cases import Ask, Issue, Policy, Refuse
@@ -19,7 +20,7 @@ from oauth_refresh.errors import (
 )
 from oauth_refresh.events import Events
 from oauth_refresh.identity import Identity
-from oauth_refresh.registry import TRIES, TokenRegistry
+from oauth_refresh.registry import TokenRegistry
 from oauth_refresh.tokens import Secrets, read
 
 NOW = 1_800_000_000.0
@@ -94,7 +95,8 @@ def registry(
     heard: list[tuple[str, Mapping[str, object]]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> TokenRegistry:
-    monkeypatch.setattr("oauth_refresh.registry._pause", lambda attempt: None)
+    for module in ("access_checks", "registry"):
+        monkeypatch.setattr(f"oauth_refresh.{module}.pause", lambda attempt: None)
     events = Events()
     events.listen(lambda name, fields: heard.append((name, fields)))
     return TokenRegistry(backend, KEYS, POLICY, clock=clock, events=events)

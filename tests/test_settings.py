@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from oauth_refresh.settings import Settings, declarations, load_settings
+from oauth_refresh.setting_loading import load_settings
+from oauth_refresh.settings import Settings, declarations
 
 from .settings_loading import load, problems, problems_with, settings
 

@@ -53,7 +53,7 @@ class Deployment:
         """The settings, checked as a whole. Raises `ConfigurationError`."""
         if self._server is not None:
             return self._server.settings
-        from ..settings import load_settings
+        from ..setting_loading import load_settings
 
         _find_modules_like_a_server()
         return load_settings(keywords=self._named, config_file=self._config)
@@ -63,7 +63,7 @@ class Deployment:
         """The users file, which need not be there yet: its first user is about to make it."""
         if self._server is not None:
             return self._server.settings.users_file
-        from ..settings import look_up
+        from ..setting_loading import look_up
 
         found: str | None = look_up("users_file", config_file=self._config)
         return found

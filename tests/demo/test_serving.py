@@ -16,7 +16,7 @@ from click.testing import CliRunner
 import oauth_refresh
 from oauth_refresh.cli import main
 from oauth_refresh.demo.walk import lines_to_try
-from oauth_refresh.settings import load_settings
+from oauth_refresh.setting_loading import load_settings
 
 from .conftest import STOP_SECONDS, StartDemo, command, environment
 
