@@ -6,7 +6,7 @@ first byte of a key is the kind of its record.
 
 from __future__ import annotations
 
-from . import attempts, clients, document_clients, login
+from . import attempts, challenges, clients, document_clients, login
 from .backends.base import Entry
 from .records import decode, forget_at, index_terms
 
@@ -30,6 +30,8 @@ def describe(key: bytes, body: bytes, now: float) -> tuple[float | None, tuple[b
         return document_clients.forget_at_of(Entry(body, b""), now), ()
     if kind == attempts.KIND:
         return attempts.forget_at(body), ()
+    if kind == challenges.KIND:
+        return challenges.forget_at(body), ()
     if kind == login.KIND:
         return now + login.LOGIN_SECONDS, ()
     return None, ()

@@ -23,6 +23,7 @@ from .backends.moving import MovingBackend
 from .branding import brand
 from .cases import Policy
 from .census import CensusTaker
+from .challenges import Challenges
 from .client_metadata import read_document
 from .clients import CLIENT_ID_PREFIX, Client, Clients, configured_client
 from .document_clients import DocumentClients, Fetch
@@ -144,6 +145,7 @@ class Server:
             used_ttl=settings.used_client_ttl,
             clock=clock,
         )
+        self.challenges = Challenges(self.backend, clock)
         self.attempts = Attempts(self.backend, clock)
         self.housekeeping = Housekeeping(self.backend, settings.housekeeping_interval, clock)
         self.source_attempts = Attempts(self.backend, clock, limit=SOURCE_FAILURES_MAX)

@@ -382,6 +382,13 @@ class Settings:
         clients that prove who they are, by a secret or by an `https` redirect URI; whoever asks from a
         loopback address may be any program. Never means that the consent page is shown each time.""",
     )
+    unique_challenges: bool = setting(
+        False,
+        values.BOOLEAN,
+        """Refuse a PKCE challenge that the same client has used for another authorization within the last
+        day (RFC 9700 section 2.1.1). It finds clients whose challenge is constant, and costs a record per
+        authorization; a user who goes back in the browser and allows once more is refused too.""",
+    )
     subject_check: Hook | None = setting(
         None,
         optional(values.HOOK),

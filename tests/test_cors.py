@@ -115,3 +115,16 @@ def test_a_preflight_is_what_browsers_send_and_nothing_more(change: dict[str, st
 def test_a_preflight_has_an_origin_and_a_method() -> None:
     for name in ("HTTP_ORIGIN", "HTTP_ACCESS_CONTROL_REQUEST_METHOD"):
         assert not cors.is_preflight({key: value for key, value in PREFLIGHT.items() if key != name})
+
+
+@pytest.mark.requirement("CORS-10")
+def test_a_page_of_the_internet_gets_no_leave_to_enter_a_private_network() -> None:
+    environ = {
+        "REQUEST_METHOD": "OPTIONS",
+        "HTTP_ORIGIN": "https://app.example",
+        "HTTP_ACCESS_CONTROL_REQUEST_METHOD": "POST",
+        "HTTP_ACCESS_CONTROL_REQUEST_PRIVATE_NETWORK": "true",
+    }
+    names = {name for name, _ in cors.preflight(environ, ("*",), ("POST",))}
+    assert "Access-Control-Allow-Origin" in names
+    assert "Access-Control-Allow-Private-Network" not in names

@@ -10,6 +10,22 @@ from oauth_refresh.metadata import authorization_server, protected_resource
 HERE = from_issuer("https://as.example")
 
 
+@pytest.mark.requirement("DISC-22")
+@pytest.mark.requirement("PRM-12")
+@pytest.mark.requirement("PRM-13")
+def test_no_document_claims_what_is_not_there() -> None:
+    server = authorization_server(HERE, "/oauth", scopes=["a"], resources=["x"], registration=True)
+    resource = protected_resource(HERE, "/mcp", scopes=["a"], service_name="")
+    absent = {
+        "signed_metadata",
+        "tls_client_certificate_bound_access_tokens",
+        "authorization_details_types_supported",
+        "resource_signing_alg_values_supported",
+    }
+    assert absent.isdisjoint(server)
+    assert absent.isdisjoint(resource)
+
+
 @pytest.mark.requirement("DISC-16")
 @pytest.mark.requirement("DISC-20")
 @pytest.mark.requirement("DISC-07")

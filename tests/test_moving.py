@@ -97,8 +97,9 @@ def test_every_record_tells_when_it_ends_and_how_it_is_found(tmp_path: Path) -> 
     server.clients.mark_used(client)
     server.clients.register({}, redirect_uris=("https://b.example/",), auth_method="none")
     server.attempts.reserve("account", "alice")
+    server.challenges.claim("desktop", "challenge", bytes(16))
     server.housekeeping.purge_if_due()
-    assert {key[:1] for key in watched.stored} == {b"g", b"c", b"l", b"h"}
+    assert {key[:1] for key in watched.stored} == {b"g", b"c", b"l", b"h", b"p"}
     for key, (body, expires_at, terms) in watched.stored.items():
         found_expires_at, found_terms = describe(key, body, NOW)
         assert (found_expires_at, frozenset(found_terms)) == (expires_at, terms), key

@@ -65,6 +65,7 @@ DEFAULTS: dict[str, Any] = {
     "password_check": None,
     "trust_remote_user": False,
     "remember_consent": None,
+    "unique_challenges": False,
     "subject_check": None,
     "admins": (),
     "admin_check": None,

@@ -23,7 +23,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from heapq import merge
-from itertools import chain, groupby
+from itertools import groupby
 from typing import NamedTuple
 
 import msgspec
@@ -178,11 +178,13 @@ class MovingBackend:
 
     def find(self, term: bytes) -> Iterator[bytes]:
         # The new one once more at the end: a record may have moved between the first look and the second.
+        # Each look begins when the one before it has ended, for some stores look as soon as they are asked.
         named: set[bytes] = set()
-        for key in chain(self.new.find(term), self._left(self.old.find(term)), self.new.find(term)):
-            if key not in named:
-                named.add(key)
-                yield key
+        for find in (self.new.find, lambda term: self._left(self.old.find(term)), self.new.find):
+            for key in find(term):
+                if key not in named:
+                    named.add(key)
+                    yield key
 
     def keys(self, prefix: bytes = b"") -> Iterator[bytes]:
         both = merge(

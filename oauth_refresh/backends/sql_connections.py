@@ -10,7 +10,7 @@ import select
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from threading import Semaphore
+from threading import Condition, Semaphore
 from time import monotonic
 from typing import Any, NoReturn, Protocol
 from weakref import WeakSet
@@ -24,6 +24,9 @@ from oauth_refresh.errors import RegistryError
 
 Prepare = Callable[[Any], None]
 """Called once with a cursor of each new connection, before its first use. May raise `RegistryError`."""
+
+
+_FORK_PATIENCE = 5.0
 
 
 class Server(Protocol):
@@ -153,7 +156,8 @@ class PooledServer:
     def _open(self) -> Link:
         era = self._era
         try:
-            link = Link(self._connect(), era)
+            with _connecting:
+                link = Link(self._connect(), era)
         except BaseException as error:
             _raise(self.place, error)
         try:
@@ -271,14 +275,54 @@ def _listener(connection: Any) -> Callable[[], Any]:
     return lambda: select.select([number], [], [], 0)[0]
 
 
+class _Connecting:
+    """While a thread opens a connection, the process does not fork, or only after some seconds.
+
+    The libraries that drivers use for it (OpenSSL) hold locks meanwhile. A child would wait for ever for
+    those of a thread that it does not have.
+    """
+
+    def __init__(self) -> None:
+        self._changed = Condition()
+        self._threads = 0
+        self._forking = False
+
+    def __enter__(self) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._forking, _FORK_PATIENCE)
+            self._threads += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._changed:
+            self._threads -= 1
+            self._changed.notify_all()
+
+    def before_fork(self) -> None:
+        with self._changed:
+            self._forking = True
+            self._changed.wait_for(lambda: not self._threads, _FORK_PATIENCE)
+
+    def after_fork(self) -> None:
+        with self._changed:
+            self._forking = False
+            self._changed.notify_all()
+
+
+_connecting = _Connecting()
 _servers: WeakSet[Any] = WeakSet()
 _inherited: list[object] = []
 
 
 def _after_fork_in_child() -> None:
+    global _connecting
+    _connecting = _Connecting()
     for server in list(_servers):
         server.forget()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+    os.register_at_fork(
+        before=lambda: _connecting.before_fork(),
+        after_in_parent=lambda: _connecting.after_fork(),
+        after_in_child=_after_fork_in_child,
+    )

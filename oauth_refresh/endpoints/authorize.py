@@ -22,6 +22,7 @@ from ..errors import (
     DocumentRefused,
     DocumentUnavailable,
     InvalidClient,
+    InvalidRequest,
     LoginRequired,
     OAuthError,
     RegistryError,
@@ -273,9 +274,14 @@ def _decide(server: Server, request: Request, addresses: Addresses) -> Response:
 
 def _allow(visit: Visit, target: Target, wanted: Wanted, subject: str, nonce: bytes) -> Response:
     """Issue the code. Grant and code follow from the nonce, so that a form sent twice gets one code."""
-    server = visit.server
+    server, grant_id = visit.server, _grant_id(visit.server, nonce)
+    if server.settings.unique_challenges and wanted.challenge:
+        client_id = target.client.client_id
+        if not server.challenges.claim(client_id, wanted.challenge, grant_id):
+            reused = InvalidRequest("code_challenge: was used before, a new one is needed each time")
+            return back(server, visit.request, visit.addresses, target, reused, User(subject))
     code = server.registry.authorize(
-        grant_id=_grant_id(server, nonce),
+        grant_id=grant_id,
         secret=_from_nonce(server, b"code", nonce),
         client_id=target.client.client_id,
         subject=subject,

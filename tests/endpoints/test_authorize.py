@@ -123,6 +123,7 @@ def test_a_state_that_was_hardly_encoded_survives_a_login(server: InProcess, cli
     assert answer.parameters["state"] == state
 
 
+@pytest.mark.requirement("BCP-27")
 @pytest.mark.requirement("RESP-09")
 @pytest.mark.requirement("RESP-02")
 @pytest.mark.requirement("RESP-07")

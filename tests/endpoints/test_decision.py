@@ -389,3 +389,39 @@ def test_the_cookie_of_the_page_carries_no_more_than_a_name(server: InProcess, c
     (cookie,) = secure.get("/oauth/login").headers.getlist("Set-Cookie")
     assert cookie.startswith("__Host-oauth_refresh=")
     assert cookie.endswith("; Secure; HttpOnly; Path=/; SameSite=Lax")
+
+
+# --- a challenge that comes back ------------------------------------------------------------------
+
+
+@pytest.fixture
+def wary() -> InProcess:
+    return InProcess(unique_challenges=True)
+
+
+@pytest.mark.requirement("PKCE-10")
+@pytest.mark.requirement("BCP-04")
+def test_a_challenge_serves_one_authorization_of_a_client_where_that_is_asked_for(wary: InProcess) -> None:
+    client, alice = wary.register(), wary.signed_in("alice")
+    form = consent(wary, alice, client)
+    code = alice.submit(form, decision="allow").parameters["code"]
+    again = alice.submit(consent(wary, alice, client), decision="allow").parameters
+    assert (again["error"], "code" in again) == ("invalid_request", False)
+    # The same form once more is no second authorization, and the first one is as good as before.
+    assert alice.submit(form, decision="allow").parameters["code"] == code
+    assert wary.redeem(client, code).status == 200
+
+
+def test_a_challenge_may_come_back_from_another_client_and_after_a_day(wary: InProcess) -> None:
+    client, other, alice = wary.register(), wary.register(client_name="Another"), wary.signed_in("alice")
+    for asking in (client, other):
+        code = alice.submit(consent(wary, alice, asking), decision="allow").parameters["code"]
+        assert wary.redeem(asking, code).status == 200
+    wary.clock.now += 86_400
+    alice = wary.signed_in("alice")
+    assert alice.submit(consent(wary, alice, client), decision="allow").parameters["code"]
+
+
+def test_a_challenge_may_come_back_by_default(server: InProcess, client: Registered, alice: Browser) -> None:
+    for _ in range(2):
+        assert alice.submit(consent(server, alice, client), decision="allow").parameters["code"]
