@@ -478,7 +478,7 @@ def test_the_pages_render_from_a_zip_file(tmp_path: Path) -> None:
     package = Path(oauth_refresh.__file__).parent
     archive = tmp_path / "app.zip"
     with ZipFile(archive, "w") as file:
-        for path in [*package.glob("*.py"), *package.glob("templates/*"), *package.glob("translations/*")]:
+        for path in (path for path in package.rglob("*") if path.is_file()):
             file.write(path, f"oauth_refresh/{path.relative_to(package)}")
     program = (
         f"import sys; sys.path.insert(0, {str(archive)!r})\n"

@@ -175,7 +175,7 @@ class Client:
         query = {key: value for key, value in wanted.items() if value}
         sent_back = self._sign_in(f"{server['authorization_endpoint']}?{urlencode(query)}")
         if "state" not in sent_back:
-            raise Failed("nobody signed in")
+            raise Failed("nobody signed in: was the name or the password refused?")
         if (
             sent_back.get("state") != state
             or sent_back.get("iss", self._known["issuer"]) != self._known["issuer"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import tempfile
 import time
 from collections.abc import Iterator
 from ipaddress import ip_network
@@ -17,6 +18,9 @@ from . import Finding, error, ok, warning
 
 SHORT_GRACE = 30.0
 """Seconds. Proxies wait for a minute by default before they give a request up."""
+
+
+_SEE_MESSAGE = "See what the message says, and run this again."
 
 
 def examine(server: Server) -> Iterator[Finding]:
@@ -81,15 +85,33 @@ def _registry(settings: Settings, backend: Backend) -> Iterator[Finding]:
             f"{url} is relative to the folder in which a process starts (now {backend.beside}).",
             "Name it with three slashes and its whole path, so that nothing ever starts an empty one.",
         )
+    if backend.beside is not None and _is_to_be_made(backend.beside):
+        # Made by a look, it would be an empty one in whatever folder the operator happens to stand.
+        yield ok("registry", f"There is none at {backend.beside} yet; a server that starts here makes it.")
+        return
     try:
         _write_and_remove(backend)
     except RegistryError as trouble:
-        yield error("registry", f"The registry cannot be written: {trouble}", "Do what this says.")
+        yield error(
+            "registry",
+            f"The registry cannot be written: {trouble}",
+            _SEE_MESSAGE,
+        )
         return
     yield ok("registry", "The registry can be read and written.")
     if backend.beside is not None:
         names = ("", "-wal", "-shm", ".secret")
         yield from _private("registry", [backend.beside + name for name in names])
+
+
+def _is_to_be_made(path: str) -> bool:
+    if os.path.exists(path):
+        return False
+    try:
+        with tempfile.TemporaryFile(dir=os.path.dirname(path)):
+            return True
+    except OSError:
+        return False
 
 
 def _write_and_remove(backend: Backend) -> None:

@@ -37,7 +37,11 @@ def examine(server: Server, token_endpoint: str) -> Iterator[Finding]:
     try:
         probe = _begin(server)
     except RegistryError as trouble:
-        yield error("registry", f"The registry cannot be written: {trouble}", "Do what this says.")
+        yield error(
+            "registry",
+            f"The registry cannot be written: {trouble}",
+            "See what the message says, and run this again.",
+        )
         return
     try:
         yield from _renew(server, probe, token_endpoint)

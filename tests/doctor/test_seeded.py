@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from waitress.server import create_server
 
 from oauth_refresh import OAuthMiddleware
+from oauth_refresh.backends import open_backend
 from oauth_refresh.cli import main
 from oauth_refresh.users import add_user
 
@@ -313,13 +314,19 @@ def test_21_an_issuer_without_tls(clinic: Clinic) -> None:
 
 
 def test_22_files_that_every_account_can_read(clinic: Clinic) -> None:
-    clinic.examine(OAUTH_ISSUER="")
+    open_backend(f"sqlite://{clinic.folder}/oauth.db", announce=False).get(b"key")
     (clinic.folder / "oauth.db").chmod(0o644)
     (clinic.folder / "users").chmod(0o604)
     found = clinic.examine(OAUTH_ISSUER="")
     assert found.wrong == {("warning", "issuer"), ("warning", "registry"), ("warning", "sign-in")}
     assert f"chmod o= {clinic.folder}/oauth.db" in found.text
     assert f"{clinic.folder}/users has mode 604" in found.text
+
+
+def test_a_registry_that_is_not_there_yet_is_told_and_not_made(clinic: Clinic) -> None:
+    found = clinic.examine(OAUTH_ISSUER="")
+    assert f"There is none at {clinic.folder}/oauth.db yet" in found.text
+    assert not (clinic.folder / "oauth.db").exists()
 
 
 # --- for people -----------------------------------------------------------------------------------
