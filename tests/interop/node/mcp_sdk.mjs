@@ -58,6 +58,26 @@ const whoAmI = async (client) => (await client.callTool({ name: 'who_am_i', argu
 /** The access token is not good any more: the next call meets 401. */
 const spoil = () => { store.tokens = { ...store.tokens, access_token: 'oat_gone' } }
 
+/** What every 401 waits for. */
+let refusal = async () => {}
+const plainFetch = globalThis.fetch
+globalThis.fetch = async (...request) => {
+  const answer = await plainFetch(...request)
+  if (answer.status === 401) await refusal()
+  return answer
+}
+
+/** A wait that ends, for all and for good, when so many wait. */
+function gathering(count) {
+  let open
+  const all = new Promise((resolve) => { open = resolve })
+  return () => {
+    count -= 1
+    if (count <= 0) open()
+    return all
+  }
+}
+
 const stories = {
   async alone() {
     const client = await connect()
@@ -70,13 +90,16 @@ const stories = {
     return { seen, tools, pairs: new Set(store.pairs).size }
   },
 
-  // Eight connections share one store and meet 401 at once: each refreshes with the same token.
+  // Eight connections share one store and meet 401 at once: each refreshes with the same token. Nobody goes on before
+  // the last of them has met it, for a connection that comes late would find a good pair in the store, and renew it
+  // all the same: it is the client that then replaces the tokens that the others have just got.
   async together() {
     const clients = [await connect()]
     while (clients.length < 8) clients.push(await connect())
     const rounds = []
     for (let turn = 0; turn < 3; turn += 1) {
       spoil()
+      refusal = gathering(clients.length)
       const answers = await Promise.allSettled(clients.map(whoAmI))
       rounds.push(answers.map((answer) => answer.value?.subject ?? String(answer.reason)))
     }
