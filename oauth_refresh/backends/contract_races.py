@@ -8,10 +8,10 @@ import multiprocessing
 import sys
 import traceback
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from multiprocessing.connection import Connection
 from pathlib import Path
-from threading import Barrier
+from threading import Barrier, BrokenBarrierError
 from typing import Any, Protocol
 
 from oauth_refresh.backends.base import Backend
@@ -118,10 +118,25 @@ def in_threads(backend: Backend, task: Task) -> list[Any]:
     sys.setswitchinterval(1e-6)
     try:
         with ThreadPoolExecutor(THREADS) as pool:
-            work = [pool.submit(task, backend, number, gate) for number in range(THREADS)]
-            return [done.result(PATIENCE) for done in work]
+            work = [pool.submit(_abort_if_it_fails, gate, task, backend, number) for number in range(THREADS)]
+            wait(work, PATIENCE)
+            # What the others say of the gate that one of them left is not the story.
+            for done in work:
+                failure = done.exception() if done.done() else None
+                if failure is not None and not isinstance(failure, BrokenBarrierError):
+                    raise failure
+            return [done.result(0) for done in work]
     finally:
         sys.setswitchinterval(interval)
+
+
+def _abort_if_it_fails(gate: Barrier, task: Task, backend: Backend, number: int) -> Any:
+    """One that fails must not leave the others waiting at the gate until nobody has any patience left."""
+    try:
+        return task(backend, number, gate)
+    except BaseException:
+        gate.abort()
+        raise
 
 
 def in_processes(

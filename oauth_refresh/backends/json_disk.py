@@ -66,6 +66,8 @@ class Pin:
         self.stamp = _stamp(os.fstat(descriptor))
 
     def __del__(self) -> None:
+        if globals().get("_stamp") is None:  # the process ends, and its modules are taken apart
+            return
         # A process that becomes a daemon closes all descriptors: the number may be somebody else's by now.
         with suppress(OSError):
             if _stamp(os.fstat(self._descriptor))[:2] == self.stamp[:2]:

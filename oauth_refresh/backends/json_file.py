@@ -159,9 +159,15 @@ class JSONFileBackend:
             snapshot = self._snapshot
             if snapshot is not None and file.leads_to(snapshot.pin):
                 return snapshot
+            # Asked before the look: another thread may write the first file between the two.
+            seen = self._seen
             found = file.read()
             if found is None:
-                self._refuse_to_begin_anew()
+                if seen:
+                    raise RegistryError(
+                        f"registry {self._path}: the file was deleted while in use; put it back, "
+                        "or restart the server to begin with an empty registry"
+                    )
                 return None
             pin, data = found
             try:
@@ -206,13 +212,6 @@ class JSONFileBackend:
         snapshot = self._snapshot = _Snapshot(pin, records, names)
         self._seen = True
         return snapshot
-
-    def _refuse_to_begin_anew(self) -> None:
-        if self._seen:
-            raise RegistryError(
-                f"registry {self._path}: the file was deleted while in use; put it back, "
-                "or restart the server to begin with an empty registry"
-            )
 
     def _after_fork(self) -> None:
         self._loading = Lock()  # a thread that does not exist in the child may have held it

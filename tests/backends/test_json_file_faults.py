@@ -11,6 +11,7 @@ import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 import pytest
@@ -401,6 +402,25 @@ def test_a_file_that_is_moved_away_is_missed_not_begun_anew(backend: JSONFileBac
     assert not path.exists()
     away.rename(path)
     assert backend.swap(b"k", ONE, b"2") is True
+
+
+def test_a_first_file_that_another_thread_writes_meanwhile_is_not_missed(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = JSONFileBackend(str(path))
+    look = json_disk.WholeFile.read
+
+    def look_before_the_other_writes(file: json_disk.WholeFile) -> Any:
+        found = look(file)
+        monkeypatch.undo()
+        assert found is None
+        assert backend.swap(b"k", None, b"1", index=[b"term"])
+        return found
+
+    monkeypatch.setattr(json_disk.WholeFile, "read", look_before_the_other_writes)
+    # Under its own lock the backend would wait for itself: the other thread has the writer's.
+    monkeypatch.setattr(backend, "_loading", RLock())
+    assert backend.get(b"k") == ONE
 
 
 def test_after_a_restart_a_missing_file_is_begun_anew(backend: JSONFileBackend, path: Path) -> None:
