@@ -18,6 +18,8 @@ from functools import lru_cache
 from hashlib import sha256
 from typing import NamedTuple
 
+from .keyed_hashes import hmac_sha256, keyed
+
 CODE = "oac_"
 ACCESS = "oat_"
 REFRESH = "ort_"
@@ -89,10 +91,10 @@ def _encode(raw: bytes) -> str:
     return binascii.b2a_base64(raw, newline=False).rstrip(b"=").translate(_TO_URLSAFE).decode("ascii")
 
 
-def _decode(text: bytes) -> bytes | None:
+def _decode(text: bytes, padding: bytes = b"") -> bytes | None:
     """The bytes that this base64url text spells, or None; tells nothing yet about spare bits."""
     try:
-        return binascii.a2b_base64(text.translate(_FROM_URLSAFE) + b"=" * (-len(text) % 4))
+        return binascii.a2b_base64(text.translate(_FROM_URLSAFE) + padding)
     except ValueError:
         return None
 
@@ -133,7 +135,7 @@ def read(text: str) -> Presented | None:
 def _read_refresh(ascii_text: bytes) -> Presented | None:
     if len(ascii_text) != _REFRESH_LENGTH:
         return None
-    raw = _decode(ascii_text[4:])
+    raw = _decode(ascii_text[4:], b"=")
     # A foreign character leaves it short; the two spare bits, in the last character, must be zero.
     if raw is None or len(raw) != _REFRESH_BYTES or ascii_text[-1] not in _WITHOUT_SPARE_BITS:
         return None
@@ -169,9 +171,9 @@ def tag(key: bytes, seed: bytes, grant_id: bytes, generation: int, secret: bytes
 
     The seed is part of the key, so neither a leaked server secret nor a leaked registry forges a token.
     """
-    tag_key = hmac.digest(key, b"oauth_refresh/1 tag\0" + seed, "sha256")
+    tag_key = keyed(key)(b"oauth_refresh/1 tag\0" + seed)
     message = b"refresh\0" + grant_id + generation.to_bytes(4, "big") + secret
-    return hmac.digest(tag_key, message, "sha256")[:TAG_BYTES]
+    return hmac_sha256(tag_key, message)[:TAG_BYTES]
 
 
 def verifying_key(presented: Presented, seed: bytes, secrets: Secrets) -> bytes | None:
@@ -202,7 +204,7 @@ class Link(NamedTuple):
 
     def access_token(self, grant_id: bytes, epoch: int, rights: Rights) -> str:
         message = b"access\0" + self.salt + epoch.to_bytes(4, "big") + _rights_digest(rights)
-        return mint_access(grant_id, hmac.digest(self.parent_secret, message, "sha256"))
+        return mint_access(grant_id, hmac_sha256(self.parent_secret, message))
 
 
 @lru_cache(1024)
@@ -213,9 +215,9 @@ def _rights_digest(rights: Rights) -> bytes:
 
 def derive(key: bytes, seed: bytes, grant_id: bytes, generation: int, secret: bytes) -> Link:
     """The link of this generation, from the secret of the one before it (for the first, the code's)."""
-    salt_key = hmac.digest(key, b"oauth_refresh/1 salt\0" + seed, "sha256")
-    salt = hmac.digest(salt_key, grant_id + generation.to_bytes(4, "big"), "sha256")
-    return Link(generation, hmac.digest(secret, b"refresh\0" + salt, "sha256"), salt, secret, key)
+    salt_key = keyed(key)(b"oauth_refresh/1 salt\0" + seed)
+    salt = hmac_sha256(salt_key, grant_id + generation.to_bytes(4, "big"))
+    return Link(generation, hmac_sha256(secret, b"refresh\0" + salt), salt, secret, key)
 
 
 def derive_forward(
