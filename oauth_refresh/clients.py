@@ -8,6 +8,7 @@ import hmac
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from hashlib import sha256
 from typing import NamedTuple, Protocol
 from urllib.parse import unquote_plus
@@ -123,6 +124,8 @@ def read_credentials(authorization: str | None, form: Parameters) -> Credentials
     form.require_single(("client_id", "client_secret"))
     form.require_printable(("client_id",))
     named, secret = form.get("client_id"), form.get("client_secret")
+    if not authorization and secret is None:
+        return Credentials(named)
     scheme, _, rest = (authorization or "").strip().partition(" ")
     if scheme.lower() != "basic":
         if secret is None:
@@ -188,15 +191,11 @@ class Clients:
         self._unused_ttl = unused_ttl
         self._used_ttl = used_ttl
         self._configured = dict(configured)
+        speaks = any(client.may(CLIENT_CREDENTIALS) for client in configured.values())
+        self.grant_types = (*GRANT_TYPES, CLIENT_CREDENTIALS) if speaks else GRANT_TYPES
+        """The grant types that some client may use. Only the operator lets a client speak for itself."""
         self._failures = failures
         self._clock = clock
-
-    @property
-    def grant_types(self) -> tuple[str, ...]:
-        """The grant types that some client may use. Only the operator lets a client speak for itself."""
-        if any(client.may(CLIENT_CREDENTIALS) for client in self._configured.values()):
-            return (*GRANT_TYPES, CLIENT_CREDENTIALS)
-        return GRANT_TYPES
 
     def get(self, client_id: str) -> Client | None:
         """The client with exactly this id, or None. Of a metadata document, what it last said."""
@@ -435,15 +434,19 @@ def _key(client_id: str) -> bytes:
     return b"c" + client_id.encode()
 
 
+_decoder = msgspec.msgpack.Decoder(Client)
+
+
 def _encode(client: Client) -> bytes:
     return bytes((FORMAT,)) + msgspec.msgpack.encode(client)
 
 
+@lru_cache(1024)
 def _decode(body: bytes) -> Client:
     if body[:1] != b"\x01":
         raise RegistryError("a client record has a format that this release cannot read")
     try:
-        return msgspec.msgpack.decode(body[1:], type=Client)
+        return _decoder.decode(body[1:])
     except msgspec.MsgspecError as error:
         raise RegistryError("a client record is damaged: restore the registry from a backup") from error
 

@@ -85,6 +85,10 @@ class Events:
         """Call `listener(name, fields)` for every event from now on. What it raises is logged and dropped."""
         self._listeners.append(listener)
 
+    def heard(self, name: str) -> bool:
+        """Whether anybody would hear of this event: else nobody needs to put its fields together."""
+        return bool(self._listeners or _everywhere) or log.isEnabledFor(_level(name))
+
     def emit(self, name: str, fields: Mapping[str, object]) -> None:
         level = _level(name)
         if log.isEnabledFor(level):

@@ -408,6 +408,8 @@ def _reproduce(case: Case, behind: int) -> Link | None:
 
 def _rights(case: Case) -> Rights:
     grant, ask = case.grant, case.ask
+    if ask.scopes is None and ask.allowed_scopes is None and not ask.resources:
+        return Rights(grant.scopes, grant.resources, ask.proof_key)
     scopes = grant.scopes if ask.scopes is None else tuple(sorted(set(ask.scopes)))
     if ask.allowed_scopes is not None:
         scopes = tuple(scope for scope in scopes if scope in ask.allowed_scopes)
@@ -439,7 +441,9 @@ def _lingering(case: Case) -> Access | None:
     if access is None:
         return None
     expires_at = until if access.expires_at is None else min(access.expires_at, until)
-    return replace(access, expires_at=expires_at) if alive(expires_at, case.now) else None
+    if not alive(expires_at, case.now):
+        return None
+    return Access(access.hash, access.scopes, access.audience, access.proof_key, expires_at)
 
 
 def _moved_aside(case: Case) -> Previous | None:

@@ -6,6 +6,7 @@ Codes and tokens themselves are never in it, only their SHA-256 hashes.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from hashlib import sha256
 
 import msgspec
@@ -91,6 +92,10 @@ class Grant(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 _FIELDS = len(Grant.__struct_fields__)
+_FORMAT_BYTE = bytes((FORMAT,))
+_HEAD = _FORMAT_BYTE + b"\xdc" + _FIELDS.to_bytes(2, "big")
+"""What a record begins with that has exactly the fields of this release."""
+
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Grant)
 _raw_decoder = msgspec.msgpack.Decoder(list[msgspec.Raw])
@@ -99,11 +104,12 @@ _raw_decoder = msgspec.msgpack.Decoder(list[msgspec.Raw])
 def encode(grant: Grant, like: bytes | None = None) -> bytes:
     """The record as bytes. Trailing fields of `like` that this release does not know are carried over."""
     body = _encoder.encode(grant)
-    tail = _unknown_tail(like) if like is not None else ()
-    if tail:
-        count = _FIELDS + len(tail)
-        body = b"\xdc" + count.to_bytes(2, "big") + body[3:] + b"".join(bytes(item) for item in tail)
-    return bytes((FORMAT,)) + body
+    if like is not None and not like.startswith(_HEAD):
+        tail = _unknown_tail(like)
+        if tail:
+            count = _FIELDS + len(tail)
+            body = b"\xdc" + count.to_bytes(2, "big") + body[3:] + b"".join(bytes(item) for item in tail)
+    return _FORMAT_BYTE + body
 
 
 def _unknown_tail(body: bytes) -> tuple[msgspec.Raw, ...]:
@@ -134,17 +140,19 @@ def forget_at(grant: Grant) -> float | None:
 
     A revoked grant is kept as long as it would have lived: its tokens stay recognised until then.
     """
-    previous = None if grant.previous is None else grant.previous.access
-    ends = [access.expires_at for access in (grant.access, previous) if access is not None]
-    if grant.refresh_expires_at is not None:
-        ends.append(grant.refresh_expires_at)
-    if grant.code is not None:
-        ends.append(grant.code.expires_at)
     latest = grant.created_at
-    for end in ends:
-        if end is None:
-            return None
-        latest = max(latest, end)
+    previous = None if grant.previous is None else grant.previous.access
+    for access in (grant.access, previous):
+        if access is not None:
+            end = access.expires_at
+            if end is None:
+                return None
+            if end > latest:
+                latest = end
+    if grant.refresh_expires_at is not None and grant.refresh_expires_at > latest:
+        latest = grant.refresh_expires_at
+    if grant.code is not None and grant.code.expires_at > latest:
+        latest = grant.code.expires_at
     return latest + FORGET_AFTER
 
 
@@ -158,7 +166,12 @@ def is_live(grant: Grant, now: float) -> bool:
 
 def index_terms(grant: Grant) -> tuple[bytes, ...]:
     """The terms under which a grant is found again: its subject and its client, as far as they are known."""
-    terms = ((b"s", grant.subject), (b"c", grant.client_id))
+    return _terms_of(grant.subject, grant.client_id)
+
+
+@lru_cache(1024)
+def _terms_of(subject: str, client_id: str) -> tuple[bytes, ...]:
+    terms = ((b"s", subject), (b"c", client_id))
     return tuple(term(kind, text) for kind, text in terms if text)
 
 

@@ -287,7 +287,10 @@ class TokenRegistry(AccessChecks):
             terms = policy if self._terms is None else self._terms(grant, policy)
             answer = rule(Case(grant, presented, ask, now, terms, self.secrets))
             if answer.store is None or self._swap(entry, answer.store, _copies(answer)):
-                self._emit(events_of(answer, presented), answer.store or grant)
+                if isinstance(answer, Refuse) or any(
+                    self.events.heard(event.name) for event in answer.events
+                ):
+                    self._emit(events_of(answer, presented), answer.store or grant)
                 return answer
             pause(attempt)
         raise _contended()
@@ -392,6 +395,10 @@ class TokenRegistry(AccessChecks):
         """Emit the refusal of a code or token that no rule judged, because its grant is not there."""
         event = refused(reason, presented)
         self.events.emit(event.name, {"grant": presented.grant_id.hex(), **dict(event.fields)})
+
+    def _tell(self, answer: Issue | Refuse, presented: Presented, grant: Grant) -> None:
+        if isinstance(answer, Refuse) or any(self.events.heard(event.name) for event in answer.events):
+            self._emit(events_of(answer, presented), grant)
 
     def _emit(self, events: tuple[Event, ...], grant: Grant) -> None:
         for event in events:

@@ -48,7 +48,7 @@ def clients(backend: MemoryBackend, clock: Clock) -> Clients:
 
 
 def credentials(authorization: str | None = None, **form: str) -> Credentials:
-    return read_credentials(authorization, Parameters(form.items()))
+    return read_credentials(authorization, Parameters([*form.items()]))
 
 
 def who(clients: Clients, authorization: str | None = None, **form: str) -> str:

@@ -95,6 +95,9 @@ class MemoryBackend:
 
     def _put(self, key: bytes, entry: Entry, notes: _Notes) -> None:
         before = self._notes.get(key, _NO_NOTES).terms
+        if notes.terms == before:
+            self._entries[key], self._notes[key] = entry, notes
+            return
         for term in notes.terms - before:
             self._named.setdefault(term, set()).add(key)
         self._entries[key] = entry

@@ -163,6 +163,8 @@ def _presented(server: Server, form: Parameters, name: str, kind: str) -> Presen
 
 def _ask(server: Server, form: Parameters, client_id: str | None, addresses: Addresses) -> Ask:
     asked, wanted = form.get("scope"), form.all("resource")
+    if asked is None and not wanted:
+        return Ask(client_id)
     scopes = None
     if asked is not None:
         meant = set(parse_scope(asked)) - (TOLERATED - set(server.settings.known_scopes))
