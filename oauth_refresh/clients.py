@@ -18,6 +18,7 @@ import msgspec
 from .backends.base import Backend, Copies, Entry
 from .errors import InvalidClient, InvalidRequest, RegistryError, TooManyRequests
 from .parameters import Parameters, printable
+from .reading_ahead import NOTHING_SEEN, Seen
 
 FORMAT = 1
 GRANT_TYPES = ("authorization_code", "refresh_token")
@@ -197,7 +198,13 @@ class Clients:
         self._failures = failures
         self._clock = clock
 
-    def get(self, client_id: str) -> Client | None:
+    def key(self, client_id: str | None) -> bytes | None:
+        """Where the registry has the client of this id, None for one that is kept elsewhere, or nowhere."""
+        if client_id is None or client_id in self._configured or self._documents_for(client_id) is not None:
+            return None
+        return _key(client_id) if len(client_id) <= 255 and printable(client_id) else None
+
+    def get(self, client_id: str, seen: Seen = NOTHING_SEEN) -> Client | None:
         """The client with exactly this id, or None. Of a metadata document, what it last said."""
         configured = self._configured.get(client_id)
         if configured is not None:
@@ -206,7 +213,8 @@ class Clients:
             return documents.known(client_id)
         if len(client_id) > 255 or not printable(client_id):
             return None
-        entry = self._backend.get(_key(client_id))
+        key = _key(client_id)
+        entry = seen[key] if key in seen else self._backend.get(key)
         return None if entry is None else _decode(entry.body)
 
     def asking(self, client_id: str) -> Client | None:
@@ -326,7 +334,7 @@ class Clients:
                 return True
         raise _contended()
 
-    def authenticate(self, credentials: Credentials) -> Client:
+    def authenticate(self, credentials: Credentials, seen: Seen = NOTHING_SEEN) -> Client:
         """The client that these credentials prove, or that a public client's request names.
 
         Raises `InvalidClient`, with one text for an unknown client and a wrong secret, and
@@ -336,7 +344,7 @@ class Clients:
         if credentials.client_id is None:
             raise invalid_client("client authentication is missing")
         if not credentials.pairs:
-            client = self.get(credentials.client_id)
+            client = self.get(credentials.client_id, seen)
             if client is None and self._documents_for(credentials.client_id) is not None:
                 client = self.asking(credentials.client_id)
             if client is None or not client.public:
@@ -346,7 +354,7 @@ class Clients:
                 raise invalid_client(_UNKNOWN_OR_WRONG, f"{self._in_words(credentials.client_id)} {why}")
             return client
         for client_id, secret in credentials.pairs:
-            client = self.get(client_id)
+            client = self.get(client_id, seen)
             if _is_secret_of(client, secret) and client is not None:
                 return client
         raise self._failed(credentials)

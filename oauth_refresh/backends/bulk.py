@@ -1,6 +1,7 @@
-"""Many records at once, for who moves or fills a registry: by a backend's own short way, else one by one.
+"""Several records at once, by a backend's own short way, else one by one.
 
-A backend may have `create_many` and `get_many`; none must. Each record is a change of its own all the same:
+Two for a renewal, which needs a client and a grant; many for who moves or fills a registry. A backend may
+have `get_two`, `get_many` and `create_many`; none must. Each record is a change of its own all the same:
 what is there already is left alone, and after an error the same call may be made again.
 """
 
@@ -10,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Protocol, TypeVar, cast
 
-from oauth_refresh.backends.base import Backend
+from oauth_refresh.backends.base import Backend, Entry
 
 AT_ONCE = 200
 
@@ -22,6 +23,9 @@ Row = tuple[bytes, bytes, "float | None", tuple[bytes, ...]]
 
 class Bulk(Protocol):
     """What a backend may offer."""
+
+    def get_two(self, first: bytes, second: bytes) -> tuple[Entry | None, Entry | None]:
+        """Two records in one round trip, each as fresh as from `get`. Not of one moment, if they change."""
 
     def create_many(self, rows: Sequence[Row]) -> int:
         """Create those whose key has no record; how many that were. Durable when it returns."""
@@ -35,6 +39,17 @@ def create_many(backend: Backend, rows: Sequence[Row]) -> int:
     if hasattr(backend, "create_many"):
         return cast("Any", backend).create_many(rows)  # type: ignore[no-any-return]
     return sum(backend.swap(key, None, body, expires_at, terms) for key, body, expires_at, terms in rows)
+
+
+def reads_two_at_once(backend: Backend) -> bool:
+    return hasattr(backend, "get_two")
+
+
+def get_two(backend: Backend, first: bytes, second: bytes) -> tuple[Entry | None, Entry | None]:
+    """As `Bulk.get_two`, with any backend: those that have none are asked twice."""
+    if reads_two_at_once(backend):
+        return cast("Any", backend).get_two(first, second)  # type: ignore[no-any-return]
+    return backend.get(first), backend.get(second)
 
 
 def get_many(backend: Backend, keys: Sequence[bytes]) -> dict[bytes, bytes]:

@@ -25,7 +25,7 @@ from threading import Barrier
 import pytest
 
 from oauth_refresh.backends.base import INDEX_TERMS_MAX, KEY_BYTES_MAX, Backend, Entry
-from oauth_refresh.backends.bulk import create_many, get_many
+from oauth_refresh.backends.bulk import create_many, get_many, get_two
 from oauth_refresh.backends.contract_races import (
     LATER,
     PATIENCE,
@@ -302,6 +302,16 @@ class BackendContract:
         assert list(backend.keys()) == [b"endless", b"longer"]
 
     # --- many at once
+
+    def test_two_records_read_at_once_are_those_that_get_reads(self, backend: Backend) -> None:
+        entry = _create(backend, b"k", b"1", LATER, index=[b"term"])
+        assert get_two(backend, b"k", b"none") == (entry, None)
+        other = _create(backend, b"other", b"\x00\xff" * 300)
+        assert get_two(backend, b"other", b"k") == (other, entry)
+        assert backend.swap(b"k", get_two(backend, b"other", b"k")[1], b"2")
+        assert backend.swap(b"other", other, None)
+        assert get_two(backend, b"k", b"other") == (backend.get(b"k"), None)
+        assert get_two(backend, b"none", b"other") == (None, None)
 
     def test_of_many_records_at_once_those_that_are_there_stay_as_they_are(self, backend: Backend) -> None:
         keys = [b"k%03d" % number for number in range(250)]

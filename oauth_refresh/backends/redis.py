@@ -78,8 +78,12 @@ class RedisBackend:
     def get(self, key: bytes) -> Entry | None:
         command = ("GET", record_name(self._prefix, key))
         replies, _ = self._route.call(command[1], lambda facts: (command,), again=True)
-        value = replies[0]
-        return None if value is None else Entry(value[read_head(value).size :], value)
+        return _entry(replies[0])
+
+    def get_two(self, first: bytes, second: bytes) -> tuple[Entry | None, Entry | None]:
+        name, other = record_name(self._prefix, first), record_name(self._prefix, second)
+        values = self._route.read_two((name, ("GET", name)), (other, ("GET", other)))
+        return _entry(values[0]), _entry(values[1])
 
     def swap(
         self,
@@ -257,6 +261,10 @@ def _replacement(name: bytes, old: bytes | None, value: bytes, forget: int | Non
     native: Command = ("SET", name, value, "IFEQ", old, *until)
     script: Command = ("EVAL", REPLACE, 1, name, old, value, *until[1:])
     return lambda facts: [native if facts.replace_if_equal else script]
+
+
+def _entry(value: bytes | None) -> Entry | None:
+    return None if value is None else Entry(value[read_head(value).size :], value)
 
 
 def _deletion(name: bytes, old: bytes) -> Build:

@@ -76,6 +76,19 @@ class Route:
             f"registry {server.label}: sent from server to server; slots are being moved", retry_after=2
         )
 
+    def read_two(self, first: tuple[bytes, Command], second: tuple[bytes, Command]) -> tuple[Any, Any]:
+        """The replies to two commands that read the key before each: one trip where one server has both."""
+        (name, command), (other, command_of_other) = first, second
+        if self._owner(name) is self._owner(other):
+            both = (command, command_of_other)
+            replies, _ = self.call(name, lambda facts: both, again=True)
+            if not isinstance(replies[1], exceptions.ResponseError):
+                return replies[0], replies[1]
+            one = replies[0]
+        else:
+            one = self.call(name, always([command]), again=True)[0][0]
+        return one, self.call(other, always([command_of_other]), again=True)[0][0]
+
     def read(self, commands: Sequence[tuple[bytes, Command]]) -> list[Any]:
         """The reply to each command, which reads the key before it."""
         batches: dict[Server, list[int]] = {}

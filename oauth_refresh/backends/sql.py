@@ -84,10 +84,14 @@ class SQLBackend:
         body, takes_no_writes = self._read(self._tables.get, {"at": key})[0]
         if takes_no_writes not in _WRITES_ARE_ON:
             raise self._standby()
-        if body is None:
-            return None
-        body = bytes(body)
-        return Entry(body, body)
+        return _entry(body)
+
+    def get_two(self, first: bytes, second: bytes) -> tuple[Entry | None, Entry | None]:
+        values: dict[str, object] = {"at": first, "other": second}
+        body, other, takes_no_writes = self._read(self._tables.get_two, values)[0]
+        if takes_no_writes not in _WRITES_ARE_ON:
+            raise self._standby()
+        return _entry(body), _entry(other)
 
     def swap(
         self,
@@ -240,6 +244,13 @@ class SQLBackend:
             f"registry {self._server.place}: this server takes no writes, so what it knows may be old; "
             "name the primary in OAUTH_REGISTRY"
         )
+
+
+def _entry(body: Any) -> Entry | None:
+    if body is None:
+        return None
+    body = bytes(body)
+    return Entry(body, body)
 
 
 def open_url(url: str, *, base_dir: str | None = None) -> Backend:

@@ -103,8 +103,12 @@ class Tables:
         is_old = (key == bindparam("at"), body == bindparam("old"))
         new: dict[str, Any] = {name: bindparam(f"new_{name}") for name in _STATE}
         earlier = func.coalesce(func.least(due, new["due"]), new["due"], due)
-        body_there = select(body).where(key == bindparam("at")).scalar_subquery()
-        self.get = statement(select(body_there, _takes_no_writes(dialect)))
+        there, other = (
+            select(body).where(key == bindparam(name)).scalar_subquery().label(f"body_{name}")
+            for name in ("at", "other")
+        )
+        self.get = statement(select(there, _takes_no_writes(dialect)))
+        self.get_two = statement(select(there, other, _takes_no_writes(dialect)))
         self.create = statement(_insert(record, dialect, {"key": bindparam("at"), **new}))
         self.create_rows = statement(_insert(record, dialect, _numbered_rows()))
         self.replace = statement(update(record).where(*is_old).values({**new, "due": earlier}))

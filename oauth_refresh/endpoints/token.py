@@ -17,12 +17,13 @@ from ..errors import (
 )
 from ..events import log
 from ..parameters import Parameters, read_form
+from ..reading_ahead import NOTHING_SEEN, Seen
 from ..refusals import error_of
 from ..resources import select
 from ..responses import Tokens
 from ..scopes import TOLERATED, join, of_client_itself, parse_scope
 from ..server import Server
-from ..tokens import CODE, REFRESH, Presented
+from ..tokens import CODE, REFRESH, Presented, read
 
 _encode = msgspec.json.Encoder().encode
 
@@ -90,10 +91,11 @@ def _refresh(server: Server, form: Parameters, credentials: Credentials, address
     if credentials.client_id is None:
         refresh_token = _presented(server, form, "refresh_token", REFRESH)
         return _rotate(server, form, _named_by(server, refresh_token), refresh_token, addresses)
-    client = server.clients.authenticate(credentials)
+    seen = _look_ahead(server, form, credentials)
+    client = server.clients.authenticate(credentials, seen)
     try:
         refresh_token = _presented(server, form, "refresh_token", REFRESH)
-        return _rotate(server, form, client, refresh_token, addresses)
+        return _rotate(server, form, client, refresh_token, addresses, seen)
     except InvalidGrant as error:
         # One client takes 400 for a mishap and tries again for ever; 401 makes it ask its user.
         error.status = client.dead_token_status
@@ -102,13 +104,26 @@ def _refresh(server: Server, form: Parameters, credentials: Credentials, address
         raise
 
 
+def _look_ahead(server: Server, form: Parameters, credentials: Credentials) -> Seen:
+    """Client and grant together: to a store across the network the second read would be a trip of its own."""
+    if not server.registry.looks_ahead:
+        return NOTHING_SEEN
+    key, token = server.clients.key(credentials.client_id), read(form.get("refresh_token") or "")
+    return NOTHING_SEEN if key is None or token is None else server.registry.look_ahead(token, key)
+
+
 def _rotate(
-    server: Server, form: Parameters, client: Client | None, refresh_token: Presented, addresses: Addresses
+    server: Server,
+    form: Parameters,
+    client: Client | None,
+    refresh_token: Presented,
+    addresses: Addresses,
+    seen: Seen = NOTHING_SEEN,
 ) -> Tokens:
     if client is not None and not client.may("refresh_token"):
         raise UnauthorizedClient("this client is not registered for refresh_token")
     ask = _ask(server, form, None if client is None else client.client_id, addresses)
-    answer = server.registry.refresh(refresh_token, ask, server.policy_for(client))
+    answer = server.registry.refresh(refresh_token, ask, server.policy_for(client), seen)
     issue = _granted(answer, refresh_token)
     if client is not None:
         _mark_used(server, client)
