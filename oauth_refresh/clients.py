@@ -228,9 +228,9 @@ class Clients:
         return self.get(client_id)
 
     def _documents_for(self, client_id: str) -> Documents | None:
-        if self._documents is None or not self._documents.names(client_id):
+        if client_id.startswith(CLIENT_ID_PREFIX) or self._documents is None:
             return None
-        return self._documents
+        return self._documents if self._documents.names(client_id) else None
 
     def register(
         self, metadata: Mapping[str, object], *, client_id: str | None = None, **fields: object

@@ -1,4 +1,4 @@
-"""HMAC-SHA256 (RFC 2104) out of plain SHA-256.
+"""HMAC-SHA256 (RFC 2104) out of plain SHA-256. Almost every key here is itself a hash of 32 bytes.
 
 `hmac.digest` looks its algorithm up at every call, which takes twice as long as the hashing of a token. A
 renewal has six of them.
@@ -11,15 +11,18 @@ from functools import lru_cache
 from hashlib import sha256
 
 _BLOCK_BYTES = 64
+_HALF_BLOCK = 32
 _INNER = bytes(byte ^ 0x36 for byte in range(256))
 _OUTER = bytes(byte ^ 0x5C for byte in range(256))
+_INNER_HALF, _OUTER_HALF = _INNER[:1] * _HALF_BLOCK, _OUTER[:1] * _HALF_BLOCK
 
 
 def hmac_sha256(key: bytes, message: bytes) -> bytes:
     """The 32 bytes, for a key that is used once or twice."""
-    block = _block(key)
-    inner = sha256(block.translate(_INNER) + message).digest()
-    return sha256(block.translate(_OUTER) + inner).digest()
+    if len(key) != _HALF_BLOCK:
+        return keyed.__wrapped__(key)(message)
+    inner = sha256(key.translate(_INNER) + _INNER_HALF + message).digest()
+    return sha256(key.translate(_OUTER) + _OUTER_HALF + inner).digest()
 
 
 @lru_cache(64)
