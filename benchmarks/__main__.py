@@ -1,10 +1,14 @@
 """python -m benchmarks PROGRAM [STORE …]
 
-check          a bearer token is checked, over every store
-rotate         a refresh token is exchanged, over every store
-http           checks under gunicorn, as a share of what the server can do at all (needs wrk)
-import         what an import costs
-instructions   callgrind's count, compared with instructions.json (needs valgrind); --write stores it
+check          a bearer token is checked, over every store (1 min; with --peers 2)
+rotate         a refresh token is exchanged, over every store (2 min; with --peers 4)
+bytes          what each rotation adds to a store (1 min; with --peers 2)
+http           checks and renewals under gunicorn, as a share of what it can do at all (5 min; needs wrk)
+growth         a check and a rotation among --grants (3 min)
+import         what an import costs (20 s; with --peers 35 s)
+syscalls       a renewal's waits for the disk and messages to the database (5 s; needs strace)
+instructions   callgrind's count, compared with instructions.json (1 min; needs valgrind)
+page           no measuring: the tables and the chart of docs/performance.md, from what was kept with --write
 """
 
 from __future__ import annotations
@@ -12,32 +16,63 @@ from __future__ import annotations
 import argparse
 import sys
 from importlib import import_module
+from typing import Any
 
-from . import http, imports, instructions, stores, timing
-from .report import table
+from . import growth, instructions, page, report, results, timing
 
-PROGRAMS = ("check", "rotate", "http", "import", "instructions")
+PROGRAMS = {
+    "check": "check",
+    "rotate": "rotate",
+    "bytes": "rotation_bytes",
+    "http": "http",
+    "growth": "growth",
+    "import": "imports",
+    "syscalls": "syscalls",
+}
+"""Their modules. Each has STORES, HEADS (the first WORDS are of words), and `run`, whose rows have cells."""
+
+RATIOS = ("check", "rotate")
+PINNED = (*RATIOS, "growth")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("program", choices=PROGRAMS)
-    parser.add_argument("stores", nargs="*", metavar="STORE", help=f"of {', '.join(stores.ALL)}; all if none")
-    parser.add_argument("--write", action="store_true", help="instructions: keep what was counted")
+    parser.add_argument("program", choices=[*PROGRAMS, "instructions", "page"])
+    parser.add_argument("stores", nargs="*", metavar="STORE", help="all of the program's if none")
+    parser.add_argument("--peers", action="store_true", help="oauthlib, Authlib, django-oauth-toolkit too")
+    parser.add_argument("--runs", type=int, default=1, help="check, rotate: the middle one of so many runs")
+    parser.add_argument("--grants", type=int, nargs="+", default=growth.GRANTS, help="growth: among so many")
+    parser.add_argument("--write", action="store_true", help="keep the results, for docs/performance.md")
     chosen = parser.parse_args()
-    names = chosen.stores or stores.ALL
     if chosen.program == "instructions":
         return instructions.run(write=chosen.write)
-    if chosen.program == "import":
-        print(imports.run())
-    elif chosen.program == "http":
-        print(http.table(http.run(names)))
-    else:
+    if chosen.program == "page":
+        return page.write()
+    program: Any = import_module(f"benchmarks.{PROGRAMS[chosen.program]}")
+    unknown = set(chosen.stores) - set(program.STORES)
+    if unknown:
+        parser.error(f"{', '.join(unknown)}: {chosen.program} takes {', '.join(program.STORES)}")
+    if chosen.runs > 1 and chosen.program not in RATIOS:
+        parser.error(f"--runs is for {', '.join(RATIOS)}")
+    chosen.stores = chosen.stores or getattr(program, "USUAL", program.STORES)
+    if chosen.program in PINNED:
         print(timing.pin())
-        print(table(import_module(f"benchmarks.{chosen.program}").run(names)))
+    print(report.head(program.HEADS, program.WORDS))
+    for name in chosen.stores:
+        rows = _measured(program, name, chosen)
+        for row in rows:
+            print(report.line(row.cells()), flush=True)
+        if chosen.write:
+            results.keep(chosen.program, name, rows, peers=chosen.peers)
     return 0
+
+
+def _measured(program: Any, name: str, chosen: argparse.Namespace) -> list[Any]:
+    named = {"grants": chosen.grants} if chosen.program == "growth" else {}
+    runs = [program.run(name, peers=chosen.peers, **named) for _ in range(chosen.runs)]
+    return report.median_of(runs) if len(runs) > 1 else list(runs[0])
 
 
 if __name__ == "__main__":

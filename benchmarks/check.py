@@ -2,67 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from hashlib import sha256
+from typing import TYPE_CHECKING
 
-from . import driving, stores
+from . import calling, driving, stores
 from .floor import Floor
-from .report import Row
-from .timing import Timing, interleaved
+from .peers import asking
+from .report import HEADS, Row, row
+from .timing import Elsewhere, Operation, Timing, interleaved
 
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
+__all__ = ["HEADS", "STORES", "WORDS", "run"]
+
+STORES = tuple(name for name in stores.ALL if name != "sqlite-normal")
+WORDS = 3
 ROUNDS = {"memory": (120, 2000), "sqlite": (120, 400)}
 _OTHERS = (150, 60)
 
 
-def run(names: Iterable[str] = stores.ALL) -> list[Row]:
-    return [row for name in names if name != "sqlite-normal" for row in _store(name)]
-
-
-def _store(name: str) -> list[Row]:
+def run(name: str, *, peers: bool) -> list[Row]:
     with stores.opened(name) as store:
         ours = driving.middleware(store.url)
         client_id = driving.register(ours)
         issued = ours.registry.create_with_refresh("ada", ["notes:read", "notes:write"], client_id=client_id)
-        floor = Floor(driving.constant, store.raw)
+        floor = Floor(calling.constant, store.raw)
         floor_token, _ = floor.create("ada")
-        _prove(ours, floor, issued.access_token, floor_token)
+        for app, good in ((ours, issued.access_token), (floor, floor_token)):
+            _prove(app, good)
         key, body = b"raw key of sixteen", stores.body()
         store.raw.swap(key, None, body)
-        operations = {
+        operations: dict[str, Operation | Elsewhere] = {
             "raw": (lambda: store.raw.get(key)),
-            "floor": driving.reader(floor, floor_token),
-            "ours": driving.reader(ours, issued.access_token),
-            "refused": driving.reader(ours, _forged(issued.access_token)),
-            "malformed": driving.reader(ours, "oat_" + "x" * 20),
-            "open": driving.reader(ours, None, "/open"),
-            "bare": driving.reader(driving.constant, None),
+            "floor": calling.reader(floor, floor_token),
+            "ours": calling.reader(ours, issued.access_token),
+            "refused": calling.reader(ours, calling.forged(issued.access_token)),
+            "malformed": calling.reader(ours, "oat_" + "x" * 20),
+            "open": calling.reader(ours, None, "/open"),
+            "bare": calling.reader(calling.constant, None),
         }
         if name == "memory":
             token, stored = issued.access_token.encode(), sha256(issued.access_token.encode()).digest()
             operations["raw"] = lambda: store.raw.check(token, stored, key)
         rounds, batch = ROUNDS.get(name, _OTHERS)
-        timings = interleaved(operations, rounds=rounds, batch=batch)
+        with asking.running(store, wanted=peers) as others:
+            for library, peer in others.items():
+                operations[library] = peer.turn("check")
+                operations[f"{library}, bare"] = peer.turn("bare")
+            timings = interleaved(operations, rounds=rounds, batch=batch)
         ours.server.backend.close()
     return _rows(name, timings)
 
 
-def _rows(name: str, timings: dict[str, Timing]) -> list[Row]:
-    raw, bare = timings["raw"], timings["bare"]
-    return [
-        Row("check", name, who, Timing(found.p10 - bare.p10, found.median - bare.median), raw)
-        for who, found in timings.items()
-        if who not in ("raw", "bare")
-    ] + [Row("check", name, "raw", raw, raw)]
+def _rows(name: str, timings: Mapping[str, Timing]) -> list[Row]:
+    """Each without what its own bare application costs; the floor needs none."""
+    raw = timings["raw"]
+    found = [row("check", name, "raw", raw, raw)]
+    for who, took in timings.items():
+        if who not in ("raw", "bare") and not who.endswith(", bare"):
+            bare = timings.get(f"{who}, bare", timings["bare"])
+            net = Timing(took.p10 - bare.p10, took.median - bare.median)
+            found.append(row("check", name, who, net, raw))
+    return found
 
 
-def _prove(ours: object, floor: Floor, token: str, floor_token: str) -> None:
+def _prove(app: WSGIApplication, token: str) -> None:
     """What is timed must be right: the good token lets in, one with a letter changed does not."""
-    for app, good in ((ours, token), (floor, floor_token)):
-        assert driving.reader(app, good)().startswith("200")  # type: ignore[arg-type]
-        assert driving.reader(app, _forged(good))().startswith("401")  # type: ignore[arg-type]
-        assert driving.reader(app, None)().startswith("401")  # type: ignore[arg-type]
-
-
-def _forged(token: str) -> str:
-    """Well formed, of the same grant, and wrong: the last letter of its secret is another one."""
-    return token[:-1] + ("A" if token[-1] != "A" else "E")
+    assert calling.reader(app, token)().startswith("200")
+    assert calling.reader(app, calling.forged(token))().startswith("401")
+    assert calling.reader(app, None)().startswith("401")

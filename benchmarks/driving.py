@@ -1,42 +1,20 @@
-"""The applications under test, driven as a WSGI server drives them, without the server."""
+"""The middleware under test, set up as a user would set it up."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from oauth_refresh import OAuthMiddleware
 from oauth_refresh.backends.base import Backend
 
+from .calling import Rotator, ask, constant
+
 if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+    from _typeshed.wsgi import WSGIApplication
 
 SECRET_KEY = "a server secret for measurements only"
-_ENVIRON = {
-    "SCRIPT_NAME": "",
-    "QUERY_STRING": "",
-    "SERVER_NAME": "127.0.0.1",
-    "SERVER_PORT": "8000",
-    "SERVER_PROTOCOL": "HTTP/1.1",
-    "HTTP_HOST": "127.0.0.1:8000",
-    "HTTP_USER_AGENT": "benchmark",
-    "HTTP_ACCEPT": "*/*",
-    "REMOTE_ADDR": "127.0.0.1",
-    "wsgi.url_scheme": "http",
-    "wsgi.version": (1, 0),
-    "wsgi.multithread": True,
-    "wsgi.multiprocess": True,
-    "wsgi.run_once": False,
-}
-
-
-def constant(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """The application behind: it answers the same to everybody."""
-    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "2")])
-    return [b"ok"]
 
 
 def middleware(url: str | Backend) -> OAuthMiddleware:
@@ -69,65 +47,20 @@ def register(app: WSGIApplication) -> str:
     return str(answer["client_id"])
 
 
-def reader(app: WSGIApplication, token: str | None, path: str = "/api/notes") -> Callable[[], str]:
-    """An operation: one GET, with a fresh environ, that returns the status."""
-    base: dict[str, Any] = {**_ENVIRON, "REQUEST_METHOD": "GET", "PATH_INFO": path}
-    if token is not None:
-        base["HTTP_AUTHORIZATION"] = f"Bearer {token}"
-    found = [""]
+class Ours:
+    """The middleware over a store, with a client that has registered itself."""
 
-    def start_response(status: str, headers: object, exc_info: object = None) -> Any:
-        found[0] = status
+    def __init__(self, url: str | Backend) -> None:
+        self.app = middleware(url)
+        self._client_id = register(self.app)
 
-    def operation() -> str:
-        environ = base.copy()
-        environ["wsgi.input"] = None
-        for _ in app(environ, start_response):
-            pass
-        return found[0]
+    def rotator(self) -> Rotator:
+        """Of a new grant."""
+        issued = self.app.registry.create_with_refresh(
+            "ada", ["notes:read", "notes:write"], client_id=self._client_id
+        )
+        assert issued.refresh_token is not None
+        return Rotator(self.app, issued.refresh_token, self._client_id)
 
-    return operation
-
-
-class Rotator:
-    """An operation: one POST of the newest refresh token, whose answer it keeps."""
-
-    def __init__(self, app: WSGIApplication, refresh_token: str, client_id: str) -> None:
-        self.app = app
-        self.refresh_token = refresh_token
-        self.access_token = ""
-        self._client_id = client_id
-
-    def __call__(self) -> str:
-        form = f"grant_type=refresh_token&refresh_token={self.refresh_token}&client_id={self._client_id}"
-        status, answer = ask(self.app, "/oauth/token", form.encode(), "application/x-www-form-urlencoded")
-        self.refresh_token = answer["refresh_token"]
-        self.access_token = answer["access_token"]
-        return status
-
-
-_decode = msgspec.json.Decoder().decode
-
-
-def ask(app: WSGIApplication, path: str, body: bytes, content_type: str) -> tuple[str, Any]:
-    environ: dict[str, Any] = {
-        **_ENVIRON,
-        "REQUEST_METHOD": "POST",
-        "PATH_INFO": path,
-        "CONTENT_TYPE": content_type,
-        "CONTENT_LENGTH": str(len(body)),
-        "wsgi.input": io.BytesIO(body),
-        "wsgi.errors": None,
-    }
-    found = [""]
-
-    def start_response(status: str, headers: object, exc_info: object = None) -> Any:
-        found[0] = status
-
-    answer = app(environ, start_response)
-    try:
-        return found[0], _decode(b"".join(answer))
-    finally:
-        close = getattr(answer, "close", None)
-        if close is not None:
-            close()
+    def close(self) -> None:
+        self.app.server.backend.close()

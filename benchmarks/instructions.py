@@ -15,7 +15,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from . import driving
+from . import calling, driving
 
 FILE = Path(__file__).with_suffix(".json")
 WHAT = ("check", "rotate")
@@ -29,9 +29,9 @@ def repeat(what: str, count: int) -> None:
     app = driving.middleware("memory:")
     client_id = driving.register(app)
     issued = app.registry.create_with_refresh("ada", ["notes:read", "notes:write"], client_id=client_id)
-    operation = driving.reader(app, issued.access_token)
+    operation = calling.reader(app, issued.access_token)
     if what == "rotate":
-        operation = driving.Rotator(app, issued.refresh_token or "", client_id)
+        operation = calling.Rotator(app, issued.refresh_token or "", client_id)
     for _ in range(count):
         assert operation().startswith("200")
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 from oauth_refresh.backends.base import Backend
 from oauth_refresh.registry import TokenRegistry
 
-from . import driving, population, stores, timing
+from . import driving, population, report, stores, timing
 from .scaling_stores import Grown, opened
 
 NAMES = ("memory", "file", "sqlite", "postgresql", "mysql", "valkey", "cluster")
@@ -63,31 +64,65 @@ def _record_bytes(registry: TokenRegistry) -> int:
     return len(entry.body)
 
 
+class Cost(NamedTuple):
+    """Among so many grants: bytes for each, and medians in microseconds, raw and ours."""
+
+    store: str
+    grants: int
+    bytes_each: float
+    read: float
+    check: float
+    swap: float
+    rotation: float
+
+    def cells(self) -> list[str]:
+        return [
+            self.store,
+            f"{self.grants:,}",
+            f"{self.bytes_each:.0f}",
+            f"{self.read:.0f}",
+            f"{self.check:.0f}",
+            f"{self.check / self.read:.1f}",
+            f"{self.swap:.0f}",
+            f"{self.rotation:.0f}",
+            f"{self.rotation / self.swap:.1f}",
+        ]
+
+
+COST_HEADS = (
+    "store",
+    "grants",
+    "bytes per grant",
+    "raw read, us",
+    "check, us",
+    "ratio",
+    "raw swap, us",
+    "rotation, us",
+    "ratio",
+)
+
+
 def costs(names: list[str], grants: list[int]) -> Iterator[str]:
-    yield (
-        "| store | grants | bytes per grant | raw read, us | check, us | ratio | raw swap, us "
-        "| rotation, us | ratio |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|"
-    )
+    yield report.head(COST_HEADS, 1)
     for name in names:
-        wanted = [count for count in grants if name != "file" or count <= FILE_GRANTS_MAX]
-        with opened(name) as store:
-            yield from _costs(store, wanted)
+        for cost in costs_of(name, grants):
+            yield report.line(cost.cells())
 
 
-def _costs(store: Grown, wanted: list[int]) -> Iterator[str]:
-    now, filled = time.time(), 0
-    empty = store.size()
-    for count in wanted:
-        store.fill(range(filled, count), now)
-        grown = (store.size() - empty) / count
-        # Of each step those grants that came with it are presented, each once.
-        found = _timed(store, range(filled, count))
-        filled = count
-        read, check, swap, rotate = (found[name].median for name in ("read", "check", "swap", "rotate"))
-        yield (
-            f"| {store.name} | {count} | {grown:.0f} | {read:.0f} | {check:.0f} | {check / read:.1f} "
-            f"| {swap:.0f} | {rotate:.0f} | {rotate / swap:.1f} |"
-        )
+def costs_of(name: str, grants: Sequence[int]) -> Iterator[Cost]:
+    """Of one store, grown from one count to the next."""
+    wanted = [count for count in grants if name != "file" or count <= FILE_GRANTS_MAX]
+    with opened(name) as store:
+        now, filled = time.time(), 0
+        empty = store.size()
+        for count in wanted:
+            store.fill(range(filled, count), now)
+            grown = (store.size() - empty) / count
+            # Of each step those grants that came with it are presented, each once.
+            found = _timed(store, range(filled, count))
+            filled = count
+            medians = [found[what].median for what in ("read", "check", "swap", "rotate")]
+            yield Cost(name, count, grown, *medians)
 
 
 def _timed(store: Grown, numbers: range) -> dict[str, timing.Timing]:

@@ -161,7 +161,7 @@ def _served(store: stores.Store, traced: bool) -> Grown:
     if store.name == "sqlite":
         path = Path(store.url.removeprefix("sqlite://").partition("?")[0])
         fill = _into(open_backend(f"sqlite://{path}?synchronous=normal", announce=False))
-        return Grown(store.name, store.url, store.raw, fill, lambda: _sqlite_size(path))
+        return Grown(store.name, store.url, store.raw, fill, lambda: sqlite_size(path))
     if store.name == "postgresql":
         quick = f"{store.url}?synchronous_commit=off"
         fill, raw = _by_processes(quick), store.raw
@@ -187,7 +187,7 @@ def _resident() -> int:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def _sqlite_size(path: Path) -> int:
+def sqlite_size(path: Path) -> int:
     if not path.exists():
         return 0
     with closing(sqlite3.connect(path)) as database:

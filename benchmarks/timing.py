@@ -12,9 +12,16 @@ import random
 import statistics
 from collections.abc import Callable, Mapping
 from time import perf_counter_ns
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 Operation = Callable[[], object]
+
+
+class Elsewhere(Protocol):
+    """An operation of another process, which times itself."""
+
+    def batch(self, count: int) -> float:
+        """Microseconds per call, over so many calls or as many as it deems enough."""
 
 
 class Timing(NamedTuple):
@@ -25,7 +32,8 @@ class Timing(NamedTuple):
 
 
 def pin() -> str:
-    """Keep this process on one CPU where the system allows it, and say which. Servers stay free."""
+    """Keep this process on one CPU where the system allows it, and say which. Servers that it starts
+    later share that CPU, so that no wait for another one to wake is in the figures."""
     if not hasattr(os, "sched_setaffinity"):
         return "not pinned"
     cpu = max(os.sched_getaffinity(0))
@@ -33,18 +41,13 @@ def pin() -> str:
     return f"pinned to CPU {cpu}"
 
 
-def unpin() -> None:
-    """For child processes that are no part of what is timed."""
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, range(os.cpu_count() or 1))
-
-
-def interleaved(contestants: Mapping[str, Operation], *, rounds: int, batch: int) -> dict[str, Timing]:
+def interleaved(
+    contestants: Mapping[str, Operation | Elsewhere], *, rounds: int, batch: int
+) -> dict[str, Timing]:
     """The timings of all contestants, in `rounds` rounds of `batch` calls each."""
     samples: dict[str, list[float]] = {name: [] for name in contestants}
     for operation in contestants.values():
-        for _ in range(max(8, batch // 4)):
-            operation()
+        _batch(operation, max(8, batch // 4))
     names = list(contestants)
     gc.collect()
     gc.freeze()
@@ -56,7 +59,12 @@ def interleaved(contestants: Mapping[str, Operation], *, rounds: int, batch: int
     return {name: timing(found) for name, found in samples.items()}
 
 
-def _batch(operation: Operation, count: int) -> float:
+def _batch(operation: Operation | Elsewhere, count: int) -> float:
+    return timed(operation, count) if callable(operation) else operation.batch(count)
+
+
+def timed(operation: Operation, count: int) -> float:
+    """Microseconds per call."""
     calls = range(count)
     start = perf_counter_ns()
     for _ in calls:
