@@ -18,6 +18,13 @@ from redis import exceptions
 from oauth_refresh.backends.redis_trouble import FOLLOW, LostError, NotDoneError, by_code, refusal
 from oauth_refresh.backends.redis_url import Address, Place
 
+try:
+    import hiredis
+except ImportError:
+    _pack: Any = None
+else:
+    _pack = getattr(hiredis, "pack_command", None)
+
 logger = logging.getLogger("oauth_refresh")
 
 Command = Sequence[bytes | str | int]
@@ -80,7 +87,7 @@ class Link:
         """A reply for each command. The error that a server answers with is a reply too."""
         connection, replies = self.connection, []
         try:
-            connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+            connection.send_packed_command(_packed(connection, commands), check_health=False)
             for _ in commands:
                 try:
                     replies.append(connection.read_response(disable_decoding=True))
@@ -107,6 +114,13 @@ class Link:
     def close(self) -> None:
         with suppress(exceptions.RedisError, OSError):
             self.connection.disconnect()
+
+
+def _packed(connection: Connection, commands: Sequence[Command]) -> list[bytes]:
+    """The commands as they are sent. redis-py looks at every value once more before it does the same."""
+    if _pack is None:
+        return connection.pack_commands(commands)
+    return [_pack(tuple(command)) for command in commands]
 
 
 class Server:
