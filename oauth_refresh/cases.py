@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from .records import Grant
 from .tokens import Presented, Rights, Secrets
+from .values import Value
 
 
-class Policy(NamedTuple):
+class Policy(Value, frozen=True, gc=False):
     """The settings that the rules need. Lifetimes and periods in seconds."""
 
     access_ttl: float
@@ -21,7 +20,7 @@ class Policy(NamedTuple):
     issue_refresh: bool = True
 
 
-class Ask(NamedTuple):
+class Ask(Value, frozen=True, gc=False):
     """What a token request asks for. None means "not said".
 
     `client_id` is the client that authenticated, or that a public client's request names. `allowed_scopes`
@@ -41,14 +40,14 @@ class Ask(NamedTuple):
         return f"<ask by {self.client_id or 'nobody named'}>"
 
 
-class Event(NamedTuple):
+class Event(Value, frozen=True, gc=False):
     """Something the operator may want to know. Emitted once the record that goes with it is stored."""
 
     name: str
     fields: tuple[tuple[str, object], ...] = ()
 
 
-class Issue(NamedTuple):
+class Issue(Value, frozen=True, gc=False):
     """Tokens to hand out. `store` is the record to keep first, or None where nothing changes."""
 
     outcome: str
@@ -63,7 +62,7 @@ class Issue(NamedTuple):
         return f"<issue {self.outcome}>"
 
 
-class Refuse(NamedTuple):
+class Refuse(Value, frozen=True, gc=False):
     """No tokens. `store` is only ever a revocation."""
 
     reason: str
@@ -71,7 +70,7 @@ class Refuse(NamedTuple):
     events: tuple[Event, ...] = ()
 
 
-class Case(NamedTuple):
+class Case(Value, frozen=True, gc=False):
     """One presentation of a code or refresh token: all that the rules may look at."""
 
     grant: Grant

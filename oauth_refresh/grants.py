@@ -155,7 +155,7 @@ def redeem(case: Case) -> Issue | Refuse:
         return refusal
     link = derive(case.secrets.keys[0], grant.seed, grant.id, 1, case.presented.secret)
     redeemed = replace(grant, code=replace(code, redeemed=True))
-    return _advance("redeemed", case._replace(grant=redeemed), link, None, Event("code_redeemed"))
+    return _advance("redeemed", case.but(grant=redeemed), link, None, Event("code_redeemed"))
 
 
 def _judge_code(code: Code, ask: Ask) -> Refuse | None:
@@ -254,7 +254,7 @@ def _rotate(case: Case) -> Issue | Refuse:
     rotations = _rotations(case, 1)
     return _advance(
         "rotated",
-        case if rotations == grant.rotations else case._replace(grant=replace(grant, rotations=rotations)),
+        case if rotations == grant.rotations else case.but(grant=replace(grant, rotations=rotations)),
         link,
         Previous(case.presented.hash, case.now, replaced),
         Event("token_rotated"),
@@ -313,7 +313,7 @@ def _roll_forward(case: Case, key: bytes | None) -> Issue | Refuse:
     )
     return _advance(
         "rolled_forward",
-        case._replace(grant=forward),
+        case.but(grant=forward),
         _successor(case, presented.generation),
         Previous(presented.hash, case.now, None),
         Event("registry_rolled_back", (("generations", skipped),)),
@@ -419,7 +419,7 @@ def _rights(case: Case) -> Rights:
 
 def _new_access(access_token: str, rights: Rights, case: Case) -> Access:
     expires_at = _capped(case.now + case.policy.access_ttl, case.grant.ends_at)
-    return Access(hash_token(access_token), *rights, expires_at)
+    return Access(hash_token(access_token), rights.scopes, rights.audience, rights.proof_key, expires_at)
 
 
 def _capped(expires_at: float, end: float | None) -> float:

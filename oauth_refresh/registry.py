@@ -152,7 +152,7 @@ class TokenRegistry(AccessChecks):
         refresh_ttl: float | None = None,
     ) -> Issued:
         """A new grant with both tokens; rotations use the configured lifetimes. ValueError as in `create`."""
-        policy = self.policy._replace(
+        policy = self.policy.but(
             access_ttl=_at_least_one_second("ttl", self.policy.access_ttl if ttl is None else ttl),
             refresh_ttl=_at_least_one_second(
                 "refresh_ttl", self.policy.refresh_ttl if refresh_ttl is None else refresh_ttl
@@ -287,7 +287,7 @@ class TokenRegistry(AccessChecks):
         kept = tuple(allowed)
         if set(answer.rights.scopes) <= set(kept):
             return answer
-        return grants.refresh(case._replace(ask=case.ask._replace(allowed_scopes=kept)))
+        return grants.refresh(case.but(ask=case.ask.but(allowed_scopes=kept)))
 
     def _settle(
         self,

@@ -229,7 +229,7 @@ class Server:
         may_refresh = client.may("refresh_token")
         if may_refresh and client.access_ttl is None and client.refresh_ttl is None:
             return self.policy
-        return self.policy._replace(
+        return self.policy.but(
             access_ttl=client.access_ttl if client.access_ttl is not None else self.policy.access_ttl,
             refresh_ttl=client.refresh_ttl if client.refresh_ttl is not None else self.policy.refresh_ttl,
             issue_refresh=may_refresh,
@@ -242,12 +242,12 @@ class Server:
         """
         if self.settings.refresh_needs_offline_access:
             allowed = policy.issue_refresh and OFFLINE_ACCESS in grant.scopes
-            policy = policy._replace(issue_refresh=allowed)
+            policy = policy.but(issue_refresh=allowed)
         if self.settings.grant_lifetimes is None:
             return policy
         answer = self.settings.grant_lifetimes(grant.subject, grant.client_id, grant.scopes)
         access, refresh = (None, None) if answer is None else answer
-        return policy._replace(
+        return policy.but(
             access_ttl=policy.access_ttl if access is None else min(policy.access_ttl, access),
             refresh_ttl=policy.refresh_ttl if refresh is None else min(policy.refresh_ttl, refresh),
         )

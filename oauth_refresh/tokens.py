@@ -16,9 +16,9 @@ import hmac
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from hashlib import sha256
-from typing import NamedTuple
 
 from .keyed_hashes import hmac_sha256, keyed
+from .values import Value
 
 CODE = "oac_"
 ACCESS = "oat_"
@@ -41,7 +41,7 @@ _FROM_URLSAFE = bytes.maketrans(b"-_+/=", b"+/!!!")
 _TO_URLSAFE = bytes.maketrans(b"+/", b"-_")
 
 
-class Presented(NamedTuple):
+class Presented(Value, frozen=True, gc=False):
     """A code or token as a client presented it: well formed, and not yet believed.
 
     `hash` is SHA-256 of its ASCII text with the prefix, the only form in which it is ever stored.
@@ -61,7 +61,7 @@ class Presented(NamedTuple):
         return f"<{self.kind}… of grant {self.grant_id.hex()}>"
 
 
-class Secrets(NamedTuple):
+class Secrets(Value, frozen=True, gc=False):
     """The server secrets: the first signs and derives, all verify.
 
     `beside_data` holds those kept with the data they protect. A token whose tag only such a secret
@@ -75,7 +75,7 @@ class Secrets(NamedTuple):
         return f"<{len(self.keys)} server secrets>"
 
 
-class Rights(NamedTuple):
+class Rights(Value, frozen=True, gc=False):
     """What an access token is good for. Scopes and audience are sorted; `proof_key` is a thumbprint or ""."""
 
     scopes: tuple[str, ...]
@@ -186,7 +186,7 @@ def verifying_key(presented: Presented, seed: bytes, secrets: Secrets) -> bytes 
     return found
 
 
-class Link(NamedTuple):
+class Link(Value, frozen=True, gc=False):
     """One generation of a grant's line: its refresh secret, and the salt from which its tokens follow."""
 
     generation: int

@@ -107,9 +107,7 @@ class StagedMachine(RuleBasedStateMachine):
 
     def set_up(self, ends_after: float | None, roll_forward: bool, beside_data: bool, fleet: int) -> None:
         self.now = START
-        self.terms = self.policy._replace(
-            roll_forward=roll_forward, catch_up_generations=3, catch_up_window=400.0
-        )
+        self.terms = self.policy.but(roll_forward=roll_forward, catch_up_generations=3, catch_up_window=400.0)
         self.newest_key = 0
         self.newest_grant = 0
         host = Host((FIRST_KEY,), frozenset([FIRST_KEY]) if beside_data else frozenset())

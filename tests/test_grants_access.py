@@ -95,7 +95,7 @@ def test_the_replaced_access_token_keeps_its_own_rights():
 
 @pytest.mark.parametrize("grace", [1.0, 1.999, 2.0])
 def test_half_a_grace_period_under_one_second_is_none(grace: float):
-    played = redeemed(2, policy=POLICY._replace(grace=grace))
+    played = redeemed(2, policy=POLICY.but(grace=grace))
     assert isinstance(played.use(access_token(1)), Access) is (grace == 2.0)
 
 

@@ -36,7 +36,7 @@ from .line import (
 )
 
 WINDOW, MOST = 1000.0, 4
-CATCH_UP = POLICY._replace(reuse="catch-up", catch_up_generations=MOST, catch_up_window=WINDOW)
+CATCH_UP = POLICY.but(reuse="catch-up", catch_up_generations=MOST, catch_up_window=WINDOW)
 TOKENS = refresh_tokens(70)
 NARROW = ("notes:read",)
 
@@ -162,7 +162,7 @@ def test_what_was_rotated_before_the_policy_was_set_is_older():
 
 def test_fewer_generations_than_were_kept_are_honoured_at_once():
     played = fleet()
-    played.policy = CATCH_UP._replace(catch_up_generations=2)
+    played.policy = CATCH_UP.but(catch_up_generations=2)
     assert issued(played.copy().refresh(TOKENS[6])).outcome == "caught_up"
     assert isinstance(played.copy().refresh(TOKENS[5]), Refuse)
     issued(played.refresh(TOKENS[8]))
@@ -170,7 +170,7 @@ def test_fewer_generations_than_were_kept_are_honoured_at_once():
 
 
 def test_catch_up_reaches_64_generations():
-    policy = CATCH_UP._replace(catch_up_generations=64)
+    policy = CATCH_UP.but(catch_up_generations=64)
     played = fleet(70, policy, pace=1.0)
     played.now += GRACE
     assert issued(played.refresh(TOKENS[6])).refresh_token == TOKENS[70]
@@ -220,7 +220,7 @@ def test_a_wrong_request_neither_catches_up_nor_ends(ask: dict[str, str], reason
 
 
 def test_a_catch_up_is_an_act_and_so_the_refresh_expiry_is_judged_before_it():
-    played = fleet(policy=CATCH_UP._replace(catch_up_window=REFRESH_TTL * 2))
+    played = fleet(policy=CATCH_UP.but(catch_up_window=REFRESH_TTL * 2))
     before = played.grant
     played.now += REFRESH_TTL - 0.999
     assert played.copy().refresh(TOKENS[5]) == Refuse("expired")
@@ -240,7 +240,7 @@ def test_what_is_beyond_reach_is_a_reuse_also_when_expired():
 def test_a_lifetime_under_one_second_catches_nothing_up():
     played = fleet()
     before = played.grant
-    played.policy = CATCH_UP._replace(access_ttl=0.5)
+    played.policy = CATCH_UP.but(access_ttl=0.5)
     assert played.refresh(TOKENS[5]) == Refuse("lifetime")
     assert played.grant == before
 

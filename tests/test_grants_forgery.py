@@ -39,9 +39,9 @@ from .line import (
 TOKENS = refresh_tokens(6)
 POLICIES = [
     pytest.param(POLICY, id="revoke"),
-    pytest.param(POLICY._replace(reuse="refuse"), id="refuse"),
-    pytest.param(POLICY._replace(reuse="catch-up"), id="catch-up"),
-    pytest.param(POLICY._replace(grace=0.0), id="grace 0"),
+    pytest.param(POLICY.but(reuse="refuse"), id="refuse"),
+    pytest.param(POLICY.but(reuse="catch-up"), id="catch-up"),
+    pytest.param(POLICY.but(grace=0.0), id="grace 0"),
 ]
 KNOWS_THE_SECRET = derivation.Line(KEY, bytes(32), GRANT_ID)
 KNOWS_THE_REGISTRY = LINE._replace(server_secret=LOST_KEY)
@@ -177,7 +177,7 @@ def test_random_tokens_are_noise(secret: bytes, tag: bytes, generation: int):
 
 
 def test_a_grant_that_has_no_refresh_token_accepts_none():
-    played = Played(policy=POLICY._replace(issue_refresh=False))
+    played = Played(policy=POLICY.but(issue_refresh=False))
     issued(played.redeem())
     before = played.grant
     assert played.refresh(derivation.refresh_text(LINE, 1, bytes(32))) != Refuse("noise")
@@ -197,7 +197,7 @@ def test_nothing_can_be_had_from_the_dummy_record(generation: int):
 def test_the_empty_hash_of_a_pending_grant_matches_nothing():
     pending = Played().grant
     assert pending.refresh_hash == b""
-    assert classify(pending, presented(TOKENS[1])._replace(tag=bytes(16)), SECRETS) == (Standing.NOISE, None)
+    assert classify(pending, presented(TOKENS[1]).but(tag=bytes(16)), SECRETS) == (Standing.NOISE, None)
     assert classify(pending, presented(CODE), SECRETS) == (Standing.NOISE, None)
 
 

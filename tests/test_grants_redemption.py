@@ -81,7 +81,7 @@ def test_a_code_is_exchanged_for_the_first_pair():
 
 @pytest.mark.requirement("RT-01")
 def test_without_refresh_tokens_the_code_gives_an_access_token_alone():
-    played = Played(policy=POLICY._replace(issue_refresh=False))
+    played = Played(policy=POLICY.but(issue_refresh=False))
     answer = issued(played.redeem())
     assert (answer.access_token, answer.refresh_token, answer.expires_in) == (access_token(1), None, 3600)
     assert played.grant == replace(
@@ -271,16 +271,16 @@ def test_a_users_shrunken_rights_cap_the_first_token():
 
 @pytest.mark.parametrize("lifetime", ["access_ttl", "refresh_ttl"])
 def test_a_lifetime_under_one_second_refuses_and_changes_nothing(lifetime: str):
-    played = Played(policy=POLICY._replace(**{lifetime: 0.999}))  # type: ignore[arg-type]
+    played = Played(policy=POLICY.but(**{lifetime: 0.999}))
     assert played.redeem() == Refuse("lifetime")
     assert played.grant == PENDING
-    played.policy = POLICY._replace(**{lifetime: 1.0})  # type: ignore[arg-type]
+    played.policy = POLICY.but(**{lifetime: 1.0})
     assert issued(played.redeem()).outcome == "redeemed"
 
 
 def test_a_lifetime_under_one_second_does_not_hide_a_second_redemption():
     played = redeemed()
-    played.policy = POLICY._replace(access_ttl=0.5)
+    played.policy = POLICY.but(access_ttl=0.5)
     assert isinstance(played.redeem(), Refuse)
     assert ended(played)
 

@@ -318,7 +318,7 @@ def test_past_the_last_epoch_no_repeat_fills_an_empty_place():
 @pytest.mark.parametrize("used", [False, True])
 @pytest.mark.parametrize("age", [-1.0, 0.0, 1.0, REFRESH_TTL])
 def test_grace_0_is_strict_single_use(used: bool, age: float):
-    played = redeemed(2, policy=POLICY._replace(grace=0.0))
+    played = redeemed(2, policy=POLICY.but(grace=0.0))
     played.change(used=used)
     played.now = START + age
     event = Event("token_reused", (("behind", 1), ("policy", "revoke")))
@@ -327,7 +327,7 @@ def test_grace_0_is_strict_single_use(used: bool, age: float):
 
 
 def test_with_grace_0_the_replaced_access_token_ends_at_once():
-    played = redeemed(2, policy=POLICY._replace(grace=0.0))
+    played = redeemed(2, policy=POLICY.but(grace=0.0))
     assert played.grant.previous is not None
     assert played.grant.previous.access is None
     assert played.use(access_token(1)) == Refuse("unknown")

@@ -74,7 +74,7 @@ def test_a_reuse_ends_both_access_tokens():
 
 @pytest.mark.parametrize("behind", [1, 2, 5])
 def test_refuse_refuses_this_request_and_nothing_else(behind: int):
-    played = redeemed(8, policy=POLICY._replace(reuse="refuse"))
+    played = redeemed(8, policy=POLICY.but(reuse="refuse"))
     assert isinstance(played.use(access_token(8)), Access)
     before = played.grant
     played.now = START + GRACE
@@ -86,14 +86,14 @@ def test_refuse_refuses_this_request_and_nothing_else(behind: int):
 
 
 def test_refuse_still_repeats_within_the_grace_period():
-    played = redeemed(2, policy=POLICY._replace(reuse="refuse"))
+    played = redeemed(2, policy=POLICY.but(reuse="refuse"))
     played.use(access_token(2))
     played.now = START + GRACE - 1
     assert issued(played.refresh(TOKENS[1])).refresh_token == TOKENS[2]
 
 
 def test_refuse_with_grace_0_leaves_the_grant_to_the_one_who_came_first():
-    played = redeemed(2, policy=POLICY._replace(reuse="refuse", grace=0.0))
+    played = redeemed(2, policy=POLICY.but(reuse="refuse", grace=0.0))
     assert played.refresh(TOKENS[1]) == Refuse("reused", None, (reused(1, "refuse"),))
     goes_on(played)
 
@@ -151,7 +151,7 @@ def test_another_client_is_named_before_the_grants_end_is_told(fields: dict[str,
 @pytest.mark.parametrize("lifetime", ["access_ttl", "refresh_ttl"])
 def test_a_lifetime_under_one_second_does_not_hide_a_reuse(lifetime: str):
     played = redeemed(5, policy=POLICY)
-    played.policy = POLICY._replace(**{lifetime: 0.5})  # type: ignore[arg-type]
+    played.policy = POLICY.but(**{lifetime: 0.5})
     assert isinstance(played.refresh(TOKENS[1]), Refuse)
     assert ended(played)
 

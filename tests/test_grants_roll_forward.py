@@ -140,8 +140,8 @@ def test_a_pending_code_counts_as_redeemed(generation: int, now: float):
 def switched_off() -> list[object]:
     policy, secrets = POLICY, Secrets((KEY,))
     return [
-        pytest.param(policy._replace(roll_forward=False), secrets, id="switched off"),
-        pytest.param(policy._replace(issue_refresh=False), secrets, id="no refresh tokens for this client"),
+        pytest.param(policy.but(roll_forward=False), secrets, id="switched off"),
+        pytest.param(policy.but(issue_refresh=False), secrets, id="no refresh tokens for this client"),
         pytest.param(policy, Secrets((KEY,), frozenset([KEY])), id="secret beside the data"),
         pytest.param(
             policy, Secrets((NEW_KEY, KEY), frozenset([KEY])), id="verifying secret beside the data"
@@ -231,7 +231,7 @@ def test_a_wrong_request_rolls_nothing_forward(ask: dict[str, str], reason: str)
 def test_a_lifetime_under_one_second_rolls_nothing_forward():
     played = rolled_back()
     before = played.grant
-    played.policy = POLICY._replace(refresh_ttl=0.5)
+    played.policy = POLICY.but(refresh_ttl=0.5)
     assert played.refresh(TOKENS[5]) == Refuse("lifetime")
     assert played.grant == before
 

@@ -249,11 +249,11 @@ def test_a_bound_grant_needs_its_key(bound: str, shown: str, reason: str | None)
 def test_a_lifetime_under_one_second_refuses_and_changes_nothing(lifetime: str, seconds: float):
     played = redeemed(2)
     before = played.grant
-    played.policy = POLICY._replace(**{lifetime: seconds})  # type: ignore[arg-type]
+    played.policy = POLICY.but(**{lifetime: seconds})
     assert played.refresh(TOKENS[2]) == Refuse("lifetime")
     assert played.refresh(TOKENS[1]) == Refuse("lifetime")
     assert played.grant == before
-    played.policy = POLICY._replace(**{lifetime: 1.0})  # type: ignore[arg-type]
+    played.policy = POLICY.but(**{lifetime: 1.0})
     assert issued(played.refresh(TOKENS[2])).outcome == "rotated"
 
 
@@ -290,7 +290,8 @@ def test_an_access_token_may_be_narrower_and_the_grant_keeps_its_own(ask: dict[s
     assert answer.rights == rights
     assert answer.refresh_token == TOKENS[2]
     assert answer.access_token == derivation.next_access(LINE, TOKENS[1], 0, rights.scopes, rights.audience)
-    assert played.grant.access == Access(derivation.digest(answer.access_token), *rights, START + ACCESS_TTL)
+    told = (rights.scopes, rights.audience, rights.proof_key)
+    assert played.grant.access == Access(derivation.digest(answer.access_token), *told, START + ACCESS_TTL)
     assert (played.grant.scopes, played.grant.resources) == (SCOPES, RESOURCES)
     assert issued(played.refresh(TOKENS[2])).rights == Rights(SCOPES, RESOURCES)
 

@@ -216,7 +216,7 @@ WORST: dict[str, object] = {
 
 def largest_body(rotations: int, fields: dict[str, object]) -> int:
     """The largest body of a grant that is rotated so often, and used, repeated, narrowed and revoked."""
-    played = redeemed(policy=POLICY._replace(reuse="catch-up", catch_up_generations=64))
+    played = redeemed(policy=POLICY.but(reuse="catch-up", catch_up_generations=64))
     played.change(**fields)
     scopes = played.grant.scopes[:1]
     largest, token = len(played.body), TOKENS[1]
@@ -318,7 +318,7 @@ def test_a_revoked_grant_is_kept_as_long_as_it_would_have_lived():
 
 
 def test_an_access_token_alone_keeps_its_grant():
-    played = Played(policy=POLICY._replace(issue_refresh=False))
+    played = Played(policy=POLICY.but(issue_refresh=False))
     assert isinstance(played.redeem(), Issue)
     assert forget_at(played.grant) == START + ACCESS_TTL + 3600
 

@@ -61,13 +61,13 @@ def _redeem(server: Server, form: Parameters, credentials: Credentials, addresse
     code = _presented(server, form, "code", CODE)
     if not client.may("authorization_code"):
         raise UnauthorizedClient("this client is not registered for authorization_code")
-    ask = _ask(server, form, client.client_id, addresses)._replace(
+    ask = _ask(server, form, client.client_id, addresses).but(
         verifier=form.get("code_verifier"), redirect_uri=form.get("redirect_uri")
     )
     if ask.scopes is not None and _are_granted(server, code, ask.scopes):
         # No standard gives this request a scope. Libraries repeat a part of the first one by habit, and
         # the token would lack the rest of what the user has allowed.
-        ask = ask._replace(scopes=None)
+        ask = ask.but(scopes=None)
     answer = server.registry.redeem(code, ask, server.policy_for(client))
     issue = _granted(answer, code)
     _mark_used(server, client)
