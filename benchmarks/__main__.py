@@ -1,12 +1,12 @@
 """python -m benchmarks PROGRAM [STORE …]
 
-check          a bearer token is checked, over every store (1 min; with --peers 2)
-rotate         a refresh token is exchanged, over every store (2 min; with --peers 4)
-bytes          what each rotation adds to a store (1 min; with --peers 2)
+check          a bearer token is checked, over every store (20 s; with --peers 40 s)
+rotate         a refresh token is exchanged, over every store (45 s; with --peers 90 s)
+bytes          what each rotation adds to a store (5 s; with --peers 60 s)
 http           checks and renewals under gunicorn, as a share of what it can do at all (5 min; needs wrk)
-growth         a check and a rotation among --grants (3 min)
-import         what an import costs (20 s; with --peers 35 s)
-syscalls       a renewal's waits for the disk and messages to the database (5 s; needs strace)
+growth         a check and a rotation among a thousand and a million grants, or --grants (2 min)
+import         what an import costs (15 s; with --peers 25 s)
+syscalls       a renewal's waits for the disk and messages to the database (3 s; needs strace)
 instructions   callgrind's count, compared with instructions.json (1 min; needs valgrind)
 page           no measuring: the tables and the chart of docs/performance.md, from what was kept with --write
 """

@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from benchmarks import __main__ as benchmarks
 from benchmarks import chart, page, report, results
 from benchmarks.report import Row
 
@@ -21,6 +22,13 @@ def test_the_page_shows_what_is_kept() -> None:
 
 def test_the_chart_shows_what_is_kept() -> None:
     assert chart.drawn(KEPT) == page.CHART.read_text(), "run: python -m benchmarks page"
+
+
+def test_the_page_and_the_help_say_how_each_program_is_run() -> None:
+    text = page.PAGE.read_text()
+    for program in (*benchmarks.PROGRAMS, "instructions", "page"):
+        assert f"| `python -m benchmarks {program}" in text
+        assert f"\n{program} " in (benchmarks.__doc__ or "")
 
 
 def kept(**taken: float) -> dict[str, Any]:
