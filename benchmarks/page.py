@@ -24,6 +24,7 @@ NAMES = {
     "valkey": "Valkey",
     "cluster": "Valkey cluster",
 }
+_SHORT = {"django-oauth-toolkit": "DOT"}
 Kept = Mapping[str, Any]
 
 
@@ -46,7 +47,7 @@ def written(page: str, kept: Mapping[str, Kept]) -> str:
 
 
 def _check(kept: Kept) -> str:
-    return _ratios(kept, {"refused": "a refused token", "malformed": "a malformed one"})
+    return _ratios(kept, {"refused": "refused", "malformed": "malformed"})
 
 
 def _rotate(kept: Kept) -> str:
@@ -55,15 +56,21 @@ def _rotate(kept: Kept) -> str:
 
 def _ratios(kept: Kept, more: Mapping[str, str]) -> str:
     """One line per store: the raw operation's time, and all others as multiples of it."""
-    whose = {"floor": "least program", "ours": "ours", **more, **{each: each for each in asking.LIBRARIES}}
-    heads = ["store", "raw, µs", *whose.values(), "ours, to least program"]
+    whose = {**more, **{each: _SHORT.get(each, each) for each in asking.LIBRARIES}}
+    heads = ["store", "raw, µs", "least", "ours", "price", *whose.values()]
     lines = []
     for store in _in_order(kept):
         rows = {row["who"]: report.Row(**row) for row in kept[store]["rows"]}
-        ratios = [f"{rows[who].ratio:.2f}" if who in rows else "" for who in whose]
-        price = f"{rows['ours'].p10 / rows['floor'].p10:.2f}"
-        lines.append([NAMES[store], f"{rows['raw'].p10:.2f}", *ratios, price])
+        floor, ours = rows["floor"], rows["ours"]
+        theirs = [_figure(rows[who].ratio) if who in rows else "" for who in whose]
+        first = [_figure(value) for value in (ours.floor, floor.ratio, ours.ratio, ours.p10 / floor.p10)]
+        lines.append([NAMES[store], *first, *theirs])
     return report.table(heads, 1, lines)
+
+
+def _figure(value: float) -> str:
+    """Three digits, and all that there are before the point."""
+    return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:,.0f}"
 
 
 def _plain(made: Callable[..., Any], heads: Sequence[str], words: int) -> Callable[[Kept], str]:
