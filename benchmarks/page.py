@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import chart, growth, http, imports, report, results, rotation_bytes, scaling, syscalls
+from . import chart, growth, http, imports, report, results, rotation_bytes, syscalls
 from .peers import asking
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -84,7 +84,7 @@ def _plain(made: Callable[..., Any], heads: Sequence[str], words: int) -> Callab
 
 
 def _growth(kept: Kept) -> str:
-    costs = {store: [scaling.Cost(**row) for row in kept[store]["rows"]] for store in _in_order(kept)}
+    costs = {store: [growth.Growth(**row) for row in kept[store]["rows"]] for store in _in_order(kept)}
     cells = [cost.cells() for found in costs.values() for cost in found]
     table = report.table(growth.HEADS, growth.WORDS, cells)
     return "\n".join([table, "", *(f"- {store}: {growth.summary(found)}" for store, found in costs.items())])

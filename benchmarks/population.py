@@ -7,10 +7,12 @@ registry can have to hold.
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
+
+import msgspec
 
 from oauth_refresh.backends import json_format, open_backend
 from oauth_refresh.backends.base import Backend
@@ -37,9 +39,9 @@ def access_token(number: int) -> str:
     return mint_access(_id(number), _drawn(b"access", number))
 
 
-def refresh_token(number: int) -> str:
-    # Of generation 2. The tag is not looked at where the hash matches.
-    return mint_refresh(_id(number), 2, _drawn(b"refresh", number), bytes(16))
+def refresh_token(number: int, generation: int = 2) -> str:
+    # The tag is not looked at where the hash matches.
+    return mint_refresh(_id(number), generation, _drawn(b"refresh", number), bytes(16))
 
 
 def client_id(number: int) -> str:
@@ -48,9 +50,34 @@ def client_id(number: int) -> str:
 
 def record(number: int, now: float) -> Record:
     """A grant that was redeemed and rotated, whose access token is in use; it ends 5 to 30 days from now."""
+    return _record(_grant(number, now))
+
+
+def record_as_issued(number: int, now: float) -> Record:
+    """The same grant before its first rotation: its code was redeemed, and nothing has been used."""
+    issued = msgspec.structs.replace(
+        _grant(number, now),
+        previous=None,
+        used=False,
+        last_used_at=None,
+        generation=1,
+        refresh_hash=hash_token(refresh_token(number, 1)),
+    )
+    return _record(issued)
+
+
+Make = Callable[[int, float], Record]
+"""`record` or `record_as_issued`."""
+
+
+def _record(grant: Grant) -> Record:
+    return Record(b"g" + grant.id, encode(grant), forget_at(grant), index_terms(grant))
+
+
+def _grant(number: int, now: float) -> Grant:
     code = Code(hash_token(mint_code(_id(number), bytes(32))), "c" * 43, "http://127.0.0.1:33418/", now, True)
     replaced = Access(_drawn(b"replaced", number), _SCOPES, _AUDIENCE, "", now + 30)
-    grant = Grant(
+    return Grant(
         id=_id(number),
         client_id=client_id(number),
         subject=f"user-{number}@example.org",
@@ -71,16 +98,15 @@ def record(number: int, now: float) -> Record:
         refresh_hash=hash_token(refresh_token(number)),
         refresh_expires_at=now + _DAY * (5 + number % 25) + number % 86400,
     )
-    return Record(b"g" + grant.id, encode(grant), forget_at(grant), index_terms(grant))
 
 
-def fill(url: str, numbers: range, now: float, processes: int = 1) -> None:
+def fill(url: str, numbers: range, now: float, processes: int = 1, make: Make = record) -> None:
     """Put these grants into the registry, by as many processes at once."""
     if processes == 1:
-        return put(open_backend(url, announce=False), numbers, now)
+        return put(open_backend(url, announce=False), numbers, now, make)
     context = multiprocessing.get_context("fork")
     parts = [numbers[first::processes] for first in range(processes)]
-    children = [context.Process(target=fill, args=(url, part, now)) for part in parts]
+    children = [context.Process(target=fill, args=(url, part, now, 1, make)) for part in parts]
     for child in children:
         child.start()
     for child in children:
@@ -89,17 +115,17 @@ def fill(url: str, numbers: range, now: float, processes: int = 1) -> None:
     return None
 
 
-def put(backend: Backend, numbers: range, now: float) -> None:
-    for batch in batches((record(number, now) for number in numbers), AT_ONCE):
+def put(backend: Backend, numbers: range, now: float, make: Make = record) -> None:
+    for batch in batches((make(number, now) for number in numbers), AT_ONCE):
         assert create_many(backend, batch) == len(batch)
 
 
-def write_file(path: Path, numbers: range, now: float) -> None:
+def write_file(path: Path, numbers: range, now: float, make: Make = record) -> None:
     """A registry file with these grants: one swap after the other would write it as often."""
 
     def records() -> Iterator[tuple[str, json_format.Record]]:
         for number in numbers:
-            key, body, expires_at, terms = record(number, now)
+            key, body, expires_at, terms = make(number, now)
             yield json_format.spell(key), json_format.record(body, expires_at, terms)
 
     path.write_bytes(json_format.encode(dict(records())))

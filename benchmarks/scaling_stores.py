@@ -85,23 +85,23 @@ class RawMySQL:
 
 
 @contextmanager
-def opened(name: str, *, traced: bool = False) -> Iterator[Grown]:
-    """`traced` counts what is kept in memory byte by byte and key by key, which is slow."""
+def opened(name: str, *, traced: bool = False, make: population.Make = population.record) -> Iterator[Grown]:
+    """Filled with what `make` makes. `traced` counts memory byte by byte and key by key, which is slow."""
     with ExitStack() as stack:
         if name == "memory":
-            yield _memory(traced)
+            yield _memory(traced, make)
         elif name == "file":
-            yield _file(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="scaling"))))
+            yield _file(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="scaling"))), make)
         elif name == "mysql":
-            yield _mysql(stack)
+            yield _mysql(stack, make)
         else:
-            yield _served(stack.enter_context(stores.opened(name)), traced)
+            yield _served(stack.enter_context(stores.opened(name)), traced, make)
 
 
-def _memory(traced: bool) -> Grown:
+def _memory(traced: bool, make: population.Make) -> Grown:
     backend = MemoryBackend()
     size = (lambda: _held([backend._entries, backend._notes, backend._named])) if traced else _resident
-    return Grown("memory", backend, stores.RawMemory(), _into(backend), size)
+    return Grown("memory", backend, stores.RawMemory(), _into(backend, make), size)
 
 
 def _held(roots: list[object]) -> int:
@@ -116,19 +116,19 @@ def _held(roots: list[object]) -> int:
     return total
 
 
-def _file(folder: Path) -> Grown:
+def _file(folder: Path, make: population.Make) -> Grown:
     path, numbers = folder / "tokens.json", [0]
 
     def fill(wanted: range, now: float) -> None:
         # The whole file again: what was rotated meanwhile is as it was at first.
         numbers[0] = wanted.stop
-        population.write_file(path, range(wanted.stop), now)
+        population.write_file(path, range(wanted.stop), now, make)
 
     size = lambda: path.stat().st_size if path.exists() else 0  # noqa: E731
     return Grown("file", f"file://{path}", RawFile(folder / "raw"), fill, size)
 
 
-def _mysql(stack: ExitStack) -> Grown:
+def _mysql(stack: ExitStack, make: population.Make) -> Grown:
     import pymysql
 
     from tests.backends.mariadb import PASSWORD, MariaDB
@@ -154,32 +154,32 @@ def _mysql(stack: ExitStack) -> Grown:
         return sum(path.stat().st_size for path in server.data.glob("registry/oauth_refresh*.ibd"))
 
     url = server.url(sslmode="disable")
-    return Grown("mysql", url, raw, _by_processes(url), size, lambda: _cpu_of([server.pid]))
+    return Grown("mysql", url, raw, _by_processes(url, make), size, lambda: _cpu_of([server.pid]))
 
 
-def _served(store: stores.Store, traced: bool) -> Grown:
+def _served(store: stores.Store, traced: bool, make: population.Make) -> Grown:
     if store.name == "sqlite":
         path = Path(store.url.removeprefix("sqlite://").partition("?")[0])
-        fill = _into(open_backend(f"sqlite://{path}?synchronous=normal", announce=False))
+        fill = _into(open_backend(f"sqlite://{path}?synchronous=normal", announce=False), make)
         return Grown(store.name, store.url, store.raw, fill, lambda: sqlite_size(path))
     if store.name == "postgresql":
         quick = f"{store.url}?synchronous_commit=off"
-        fill, raw = _by_processes(quick), store.raw
+        fill, raw = _by_processes(quick, make), store.raw
         return Grown(
             store.name, store.url, raw, fill, lambda: _postgresql_size(store), lambda: _postgresql_cpu(store)
         )
-    fill = _by_processes(store.url)
+    fill = _by_processes(store.url, make)
     cpu = lambda: sum(float(told[what]) for told in _told(store, "cpu") for what in _USED_CPU)  # noqa: E731
     size = (lambda: _keys_size(store)) if traced else (lambda: _valkey_size(store))
     return Grown(store.name, store.url, store.raw, fill, size, cpu)
 
 
-def _into(backend: Backend) -> Fill:
-    return lambda numbers, now: population.put(backend, numbers, now)
+def _into(backend: Backend, make: population.Make) -> Fill:
+    return lambda numbers, now: population.put(backend, numbers, now, make)
 
 
-def _by_processes(url: str) -> Fill:
-    return lambda numbers, now: population.fill(url, numbers, now, os.cpu_count() or 1)
+def _by_processes(url: str, make: population.Make) -> Fill:
+    return lambda numbers, now: population.fill(url, numbers, now, os.cpu_count() or 1, make)
 
 
 def _resident() -> int:

@@ -36,6 +36,20 @@ def test_every_grant_has_tokens_that_work(registry: TokenRegistry) -> None:
         assert isinstance(registry.check(issued.access_token), Identity)
 
 
+def test_a_grant_as_issued_rotates_as_well() -> None:
+    backend, now = open_backend("memory:"), time.time()
+    population.put(backend, range(COUNT), now, population.record_as_issued)
+    registry = driving.middleware(backend).registry
+    for number in range(COUNT):
+        before = population.record_as_issued(number, now)
+        token, client_id = population.refresh_token(number, generation=1), population.client_id(number)
+        issued = registry.rotate_via_refresh_token(token, client_id=client_id)
+        assert isinstance(registry.check(issued.access_token), Identity)
+        after = backend.get(before.key)
+        assert after is not None
+        assert len(after.body) > len(before.body)
+
+
 def test_each_has_a_user_and_a_client_of_its_own(registry: TokenRegistry) -> None:
     for number in range(COUNT):
         assert len(list(registry.list(subject=f"user-{number}@example.org"))) == 1
