@@ -16,7 +16,7 @@ ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking",
 Serve = Callable[..., str]
 
 
-class _Quiet(WSGIRequestHandler):
+class QuietHandler(WSGIRequestHandler):
     def log(self, *_: object) -> None:
         """Nothing: what the server says would drown what the test says."""
 
@@ -43,7 +43,7 @@ def serve() -> Iterator[Serve]:
             0,
             application,
             threaded=True,
-            request_handler=_Quiet,
+            request_handler=QuietHandler,
             ssl_context="adhoc" if https else None,
         )
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
