@@ -4,6 +4,7 @@ check          a bearer token is checked, over every store (20 s; with --peers 4
 rotate         a refresh token is exchanged, over every store (45 s; with --peers 90 s)
 bytes          what each rotation adds to a store (5 s; with --peers 60 s)
 http           checks and renewals under gunicorn, as a share of what it can do at all (5 min; needs wrk)
+writers        how long one of several processes that write to one SQLite file waits (1 min)
 growth         a check and a rotation among a thousand and a million grants, or --grants (2 min)
 import         what an import costs (15 s; with --peers 25 s)
 syscalls       a renewal's waits for the disk and messages to the database (3 s; needs strace)
@@ -25,6 +26,7 @@ PROGRAMS = {
     "rotate": "rotate",
     "bytes": "rotation_bytes",
     "http": "http",
+    "writers": "writers",
     "growth": "growth",
     "import": "imports",
     "syscalls": "syscalls",

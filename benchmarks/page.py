@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import chart, growth, http, imports, report, results, rotation_bytes, syscalls
+from . import chart, growth, http, imports, report, results, rotation_bytes, syscalls, writers
 from .peers import asking
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -121,6 +121,7 @@ TABLES: Mapping[str, Callable[[Kept], str]] = {
     "rotate": _rotate,
     "bytes": _plain(rotation_bytes.Growth, rotation_bytes.HEADS, rotation_bytes.WORDS),
     "http": _plain(http.Share, http.HEADS, http.WORDS),
+    "writers": _plain(writers.Wait, writers.HEADS, writers.WORDS),
     "growth": _growth,
     "import": _plain(imports.Import, imports.HEADS, imports.WORDS),
     "syscalls": _plain(syscalls.Calls, syscalls.HEADS, syscalls.WORDS),

@@ -260,7 +260,8 @@ def _prepare(synchronous: str, file: SQLiteFile, link: Link) -> None:
         )
     _use_wal(file, link)
     link.execute(f"PRAGMA synchronous = {synchronous}")
-    link.hash_key = file.patiently(link, "SELECT value FROM setting WHERE name = 'hash key'")[0][0]
+    key = file.patiently(link, "SELECT value FROM setting WHERE name = 'hash key'")[0][0]
+    link.hasher = blake2b(digest_size=_HASH_BYTES, key=key)
 
 
 def _create_schema(file: SQLiteFile, link: Link) -> None:
@@ -295,8 +296,13 @@ def _day_of(expires_at: float | None) -> int | None:
 
 
 def _hashes(link: Link, terms: Iterable[bytes]) -> bytes:
-    key = link.hash_key
-    return b"".join(sorted(blake2b(term, digest_size=_HASH_BYTES, key=key).digest() for term in terms))
+    found = []
+    for term in terms:
+        hashed = link.hasher.copy()  # to begin with the key anew would take as long as the rest
+        hashed.update(term)
+        found.append(hashed.digest())
+    found.sort()
+    return b"".join(found)
 
 
 def _split(hashes: bytes) -> frozenset[bytes]:

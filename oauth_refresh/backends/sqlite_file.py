@@ -12,17 +12,20 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from random import uniform
-from threading import Lock, RLock
+from threading import RLock
 from time import monotonic, sleep
+from types import TracebackType
 from typing import Any, NamedTuple
 from weakref import WeakSet
 
+from oauth_refresh.backends.sqlite_queue import forget_queues, queue_at
 from oauth_refresh.errors import RegistryError
 
 logger = logging.getLogger("oauth_refresh")
 
 _TRUST_SECONDS = 1.0
 _FORK_PATIENCE = 5.0
+_EMPTY_BYTES_MAX = 1  # SQLite takes a single byte for the trace of a bug elsewhere, and begins anew
 
 # By SQLite's own message, because sqlite3 of Python 3.10 tells no error code.
 _MODES = "check owner and mode of the file, its -wal and -shm, and its folder, which must all be writable"
@@ -51,7 +54,7 @@ class _Found(NamedTuple):
 
     @property
     def is_empty(self) -> bool:
-        return self.size <= 1  # SQLite takes a single byte for the trace of a bug elsewhere, and begins anew
+        return self.size <= _EMPTY_BYTES_MAX
 
     def is_same(self, other: _Found | None) -> bool:
         return other is not None and self[:2] == other[:2]
@@ -82,7 +85,12 @@ class Link:
         self.file = file
         self.read_only = False
         self.trusted_until = 0.0
-        self.hash_key = b""
+        self.hasher: Any = None
+        """For whoever prepared the link: a keyed hash, to be copied."""
+        self.may_queue = False
+        """Whether it is used for a write that has not stood in line yet."""
+        self.waited = 0.0
+        """Seconds that its writer has stood there."""
         self.pid = os.getpid()
         self.open = True
 
@@ -96,6 +104,33 @@ class Link:
     def __del__(self) -> None:
         if hasattr(self, "open"):
             self.close()
+
+
+class Lent:
+    """A link for the time of a `with`, and for a write also the process's one turn to write.
+
+    A class, because the generator of a `contextmanager` takes as long as the statement that it surrounds.
+    """
+
+    __slots__ = ("_file", "_link", "_writes")
+
+    def __init__(self, file: SQLiteFile, link: Link, *, writes: bool = False) -> None:
+        self._file = file
+        self._link = link
+        self._writes = writes
+
+    def __enter__(self) -> Link:
+        return self._link
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._file.take_back(self._link, error)
+        finally:
+            if self._writes:
+                self._link.may_queue = False
+                self._file.stop_writing()
 
 
 class SQLiteFile:
@@ -112,27 +147,38 @@ class SQLiteFile:
         self._timeout = timeout
         self._prepare = prepare
         self._links: WeakSet[Link] = WeakSet()
-        self._writer = Lock()
+        self._queue = queue_at(path)
         self._last: tuple[_Found | None, _Found | None] | None = None
         _files.add(self)
 
-    @contextmanager
-    def reading(self) -> Iterator[Link]:
+    def reading(self) -> Lent:
         """A link. The file may have been replaced up to a second ago without being noticed."""
-        with self._lent(self.take()) as link:
-            yield link
+        return Lent(self, self.take())
 
-    @contextmanager
-    def writing(self) -> Iterator[Link]:
+    def writing(self) -> Lent:
         """A link to the file that `path` leads to now; one thread of this process at a time."""
         # SQLite would let each of the threads sleep and try in turn; here they queue.
-        if not self._writer.acquire(timeout=self._timeout):
+        queue = self._queue
+        if not queue.threads.acquire(timeout=self._timeout):
             raise self.trouble(sqlite3.OperationalError("database is locked by other threads"))
         try:
-            with self._lent(self.take(trust=False)) as link:
-                yield link
-        finally:
-            self._writer.release()
+            link = self.take(trust=False)
+            link.may_queue, link.waited = True, 0.0
+            if queue.is_crowded():
+                self._stand_in_line(link)
+        except BaseException:
+            self.stop_writing()
+            raise
+        return Lent(self, link, writes=True)
+
+    def _stand_in_line(self, link: Link) -> None:
+        """Once in each write. Half of the patience is kept for SQLite's own lock."""
+        link.may_queue = False
+        link.waited = self._queue.enter(self._timeout / 2)
+
+    def stop_writing(self) -> None:
+        self._queue.leave()
+        self._queue.threads.release()
 
     @contextmanager
     def transaction(self, link: Link) -> Iterator[None]:
@@ -151,17 +197,22 @@ class SQLiteFile:
 
         It counts its naps and asks no clock, so that it also ends where tests have stopped the clock.
         """
-        waited, nap = 0.0, 0.0005
+        waited, nap = link.waited, 0.0001
         while True:
             try:
                 return link.execute(statement, values).fetchall()
             except sqlite3.OperationalError as error:
                 if waited >= self._timeout or not _is_busy(error):
                     raise
+            if link.may_queue:
+                self._queue.meet()
+                self._stand_in_line(link)
+                waited = link.waited
+                continue
             pause = min(uniform(nap / 2, nap), self._timeout - waited)  # noqa: S311 - a nap is no secret
             sleep(pause)
             waited += pause
-            nap = min(nap * 1.5, 0.02)
+            nap = min(nap * 1.2, 0.02)
 
     def take(self, *, trust: bool = True) -> Link:
         """A link for the caller alone, who appends it to `idle` afterwards, or closes it after trouble."""
@@ -175,8 +226,7 @@ class SQLiteFile:
             if link.read_only and not trust:
                 link.close()
                 continue
-            file = _look(self.path)
-            if file and not file.is_empty and file.is_same(link.file):
+            if self._leads_to(link.file):
                 link.trusted_until = monotonic() + _TRUST_SECONDS
                 return link
             link.close()
@@ -187,6 +237,7 @@ class SQLiteFile:
         with suppress(IndexError):
             while True:
                 self.idle.pop().close()
+        self._queue.close()
 
     def trouble(self, error: sqlite3.Error | OSError) -> RegistryError:
         """What is wrong and what to do, for the operator."""
@@ -200,23 +251,21 @@ class SQLiteFile:
             advice = next((advice for part, advice in _ADVICE if part in text), "see SQLite's message")
         return RegistryError(f"registry {self.path}: {text}: {advice}")
 
-    @contextmanager
-    def _lent(self, link: Link) -> Iterator[Link]:
-        try:
-            yield link
-        except sqlite3.Error as error:
-            link.close()
-            if "readonly" in str(error):
-                # SQLite shares what it opened for reading among all connections of a process, so that none
-                # could write again, whatever the operator mends, until the last of them is closed.
-                for file in list(_files):
-                    if file.path == self.path:
-                        file.close()
-            raise self.trouble(error) from error
-        except BaseException:
-            link.close()
-            raise
-        self.idle.append(link)
+    def take_back(self, link: Link, error: BaseException | None) -> None:
+        """After an error it is closed, which undoes what was begun. SQLite's becomes a `RegistryError`."""
+        if error is None:
+            self.idle.append(link)
+            return
+        link.close()
+        if not isinstance(error, sqlite3.Error):
+            return
+        if "readonly" in str(error):
+            # SQLite shares what it opened for reading among all connections of a process, so that none
+            # could write again, whatever the operator mends, until the last of them is closed.
+            for file in list(_files):
+                if file.path == self.path:
+                    file.close()
+        raise self.trouble(error) from error
 
     def _connect(self) -> Link:
         opening = _opening
@@ -263,6 +312,18 @@ class SQLiteFile:
             )
         return file
 
+    def _leads_to(self, file: _Found | None) -> bool:
+        try:
+            found = os.stat(self.path)
+        except OSError:
+            return False
+        return (
+            file is not None
+            and found.st_ino == file.inode
+            and found.st_dev == file.device
+            and found.st_size > _EMPTY_BYTES_MAX
+        )
+
     def _open_links(self) -> list[Link]:
         return [link for link in list(self._links) if link.open]
 
@@ -272,7 +333,7 @@ class SQLiteFile:
         They are kept for ever: closing them is the parent's business.
         """
         _inherited.append((self.idle, self._open_links()))
-        self.idle, self._links, self._writer = [], WeakSet(), Lock()
+        self.idle, self._links, self._queue = [], WeakSet(), queue_at(self.path)
 
 
 def _may_write(path: str) -> bool:
@@ -310,6 +371,7 @@ def _after_fork_in_parent() -> None:
 def _after_fork_in_child() -> None:
     global _opening
     _opening = RLock()
+    forget_queues()
     for file in list(_files):
         file._forget()
 
