@@ -25,7 +25,9 @@ from .tokens import ACCESS, Presented, hash_token, looks_old, old_key, read, rea
 
 TRIES = 8
 _REMEMBERED_MAX = 2048
-_TOKEN_LENGTH_MAX = 68
+_TOKEN_LENGTHS = (68, 64)
+"""Of an access token, and of one of the ancestor's file."""
+
 _NOISE = Refuse("noise")
 _NO_PROPERTIES: Mapping[str, object] = MappingProxyType({})
 
@@ -76,7 +78,7 @@ class AccessChecks:
 
     def check(self, access_token: str) -> Identity | Refuse:
         """Who this access token speaks for, or why it is refused. The one call of the hot path."""
-        if len(access_token) > _TOKEN_LENGTH_MAX:
+        if len(access_token) not in _TOKEN_LENGTHS:
             return _NOISE
         try:
             token_hash = sha256(access_token.encode("ascii")).digest()

@@ -79,7 +79,7 @@ class Events:
         self.sender = sender
         self._clock = clock
         self._listeners: list[Listener] = []
-        self._kept_back: dict[tuple[str, ...], tuple[float, int]] = {}
+        self._sparing: dict[str, Sparing] = {}
 
     def listen(self, listener: Listener) -> None:
         """Call `listener(name, fields)` for every event from now on. What it raises is logged and dropped."""
@@ -103,15 +103,47 @@ class Events:
 
         For what a stranger can cause as often as he likes: the log must not be his to fill.
         """
-        now, known = self._clock(), (name, key)
-        quiet_until, kept_back = self._kept_back.get(known, (now, 0))
-        if now < quiet_until:
-            self._kept_back[known] = (quiet_until, kept_back + 1)
-            return
+        sparing = self._sparing.get(name) or self.sparing(name, seconds)
+        if not sparing.keeps_back(key):
+            sparing.emit(fields, key)
+
+    def sparing(self, name: str, seconds: float) -> Sparing:
+        """The events of this name, at most one per `seconds` for each key."""
+        return self._sparing.setdefault(name, Sparing(self.emit, self._clock, name, seconds))
+
+
+class Sparing:
+    """Events of one name, of which most are only counted."""
+
+    def __init__(
+        self,
+        emit: Callable[[str, Mapping[str, object]], None],
+        clock: Callable[[], float],
+        name: str,
+        seconds: float,
+    ) -> None:
+        self._emit = emit
+        self._clock = clock
+        self._name = name
+        self._seconds = seconds
+        self._kept_back: dict[str, list[float]] = {}
+
+    def keeps_back(self, key: str) -> bool:
+        """Whether there was one for this key just now. It is counted then, and its fields are not needed."""
+        found = self._kept_back.get(key)
+        if found is None or self._clock() >= found[0]:
+            return False
+        found[1] += 1
+        return True
+
+    def emit(self, fields: Mapping[str, object], key: str) -> None:
+        """One that was not kept back, with the `count` of those that were since the one before."""
+        found = self._kept_back.get(key)
+        count = 1 if found is None else int(found[1]) + 1
         if len(self._kept_back) >= _KEPT_BACK_MAX:
             self._kept_back.clear()
-        self._kept_back[known] = (now + seconds, 0)
-        self.emit(name, {**fields, "count": kept_back + 1})
+        self._kept_back[key] = [self._clock() + self._seconds, 0]
+        self._emit(self._name, {**fields, "count": count})
 
 
 def on_every_server(broadcast: Callable[[Events, str, Mapping[str, object]], None]) -> None:

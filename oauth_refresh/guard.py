@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -21,6 +21,7 @@ from .paths import Requirement
 from .registry import TokenRegistry
 from .resources import covers
 from .tokens import read
+from .values import Value
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 TOKEN_KEY = "oauth_refresh.token"
 
 _GATES_MAX = 1024
+_GRANT = slice(4, 25)
+"""Where the text of an access token spells its grant, but for the last two bits."""
 _LOOPBACK_HOSTS = ("http://localhost", "http://127.0.0.1", "http://[::1]")
 _LOOPBACK = re.compile(r"(http://(?:localhost|127\.0\.0\.1|\[::1\]))((?::\d+)?(?:/.*)?)")
 
@@ -35,7 +38,7 @@ _INVALID = "the access token is expired, revoked or unknown"
 _OTHER_RESOURCE = "the access token was issued for another resource"
 
 
-class Refusal(NamedTuple):
+class Refusal(Value, frozen=True, gc=False):
     """What is sent instead of the application's answer."""
 
     status: str
@@ -43,7 +46,7 @@ class Refusal(NamedTuple):
     body: bytes
 
     def with_headers(self, more: Sequence[tuple[str, str]]) -> Refusal:
-        return self._replace(headers=(*self.headers, *more))
+        return self.but(headers=(*self.headers, *more))
 
 
 class _Gate:
@@ -86,6 +89,7 @@ class Guard:
         ask_for_held_scopes: bool = True,
     ) -> None:
         self._events = registry.events
+        self._refusals = registry.events.sparing("access_refused", 60)
         self._check = registry.check
         self._addresses = addresses
         self._set_remote_user = set_remote_user
@@ -121,13 +125,7 @@ class Guard:
         except RegistryError as error:
             return self._unavailable(environ, error)
         if isinstance(identity, Refuse):
-            if "," in token:
-                # WSGI joins repeated headers with commas, which no token contains.
-                self._tell("two_credentials")
-                text = "more than one credential"
-                return self._told(environ, gate, 400, "invalid_request", text, gate.scope)
-            self._tell_refused(token, identity)
-            return gate.invalid if self._cors else self._for_browsers(environ, gate.invalid)
+            return self._refused(environ, gate, token, identity)
         # A token without an audience is good for the whole server: the application minted it itself.
         subject, _, scopes, audience, _, _, _ = identity
         if audience and gate.audiences.isdisjoint(audience):
@@ -171,16 +169,27 @@ class Guard:
         self._tell("scope", identity)
         return self._told(environ, gate, 403, "insufficient_scope", "the access token lacks a scope", scope)
 
-    def _tell_refused(self, token: str, refusal: Refuse) -> None:
-        presented = read(token)
-        self._tell(refusal.reason, grant=None if presented is None else presented.grant_id.hex())
+    def _refused(self, environ: WSGIEnvironment, gate: _Gate, token: str, refusal: Refuse) -> Refusal:
+        if "," in token:
+            # WSGI joins repeated headers with commas, which no token contains.
+            self._tell("two_credentials")
+            return self._told(environ, gate, 400, "invalid_request", "more than one credential", gate.scope)
+        reason = refusal.reason
+        # The letters that spell the grant stand for it: a refusal must not cost more than an admission.
+        key = reason if reason == "noise" else reason + token[_GRANT]
+        if not self._refusals.keeps_back(key):
+            presented = read(token)
+            grant = None if presented is None else presented.grant_id.hex()
+            self._refusals.emit({"grant": grant, "reason": reason}, key)
+        return gate.invalid if self._cors else self._for_browsers(environ, gate.invalid)
 
-    def _tell(self, reason: str, identity: Identity | None = None, grant: str | None = None) -> None:
-        fields: dict[str, object] = {"grant": grant}
+    def _tell(self, reason: str, identity: Identity | None = None) -> None:
+        fields: dict[str, object] = {"grant": None}
         if identity is not None:
             fields = {"grant": identity.grant_id, "client": identity.client_id, "subject": identity.subject}
         key = f"{reason} {fields['grant']}"
-        self._events.emit_sparingly("access_refused", {**fields, "reason": reason}, key, 60)
+        if not self._refusals.keeps_back(key):
+            self._refusals.emit({**fields, "reason": reason}, key)
 
     def _told(
         self, environ: WSGIEnvironment, gate: _Gate, status: int, error: str, text: str, scope: str
