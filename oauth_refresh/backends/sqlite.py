@@ -59,6 +59,7 @@ _SCHEMA = (
     f"PRAGMA user_version = {SCHEMA_VERSION}",
 )
 _GET = "SELECT body FROM record WHERE key = ?"
+_GET_TWO = "SELECT (SELECT body FROM record WHERE key = ?), (SELECT body FROM record WHERE key = ?)"
 _READ = "SELECT id, terms FROM record WHERE key = ? AND body = ?"
 _ROTATE = "UPDATE record SET body = ?, expires_at = ? WHERE key = ? AND body = ? AND terms = ? AND +day IS ?"
 _REPLACE = "UPDATE record SET body = ?, expires_at = ?, terms = ?, day = ? WHERE id = ?"
@@ -118,6 +119,17 @@ class SQLiteBackend:
             return None
         body = row[0]
         return tuple.__new__(Entry, (body, body))
+
+    def get_two(self, first: bytes, second: bytes) -> tuple[Entry | None, Entry | None]:
+        file = self._file
+        link = file.take()
+        try:
+            one, other = link.execute(_GET_TWO, (first, second)).fetchone()
+        except sqlite3.Error:
+            link.close()
+            return self.get(first), self.get(second)
+        file.idle.append(link)
+        return (None if one is None else Entry(one, one)), (None if other is None else Entry(other, other))
 
     def swap(
         self,

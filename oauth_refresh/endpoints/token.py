@@ -91,10 +91,10 @@ def _refresh(server: Server, form: Parameters, credentials: Credentials, address
     if credentials.client_id is None:
         refresh_token = _presented(server, form, "refresh_token", REFRESH)
         return _rotate(server, form, _named_by(server, refresh_token), refresh_token, addresses)
-    seen = _look_ahead(server, form, credentials)
+    token, seen = _look_ahead(server, form, credentials)
     client = server.clients.authenticate(credentials, seen)
     try:
-        refresh_token = _presented(server, form, "refresh_token", REFRESH)
+        refresh_token = token or _presented(server, form, "refresh_token", REFRESH)
         return _rotate(server, form, client, refresh_token, addresses, seen)
     except InvalidGrant as error:
         # One client takes 400 for a mishap and tries again for ever; 401 makes it ask its user.
@@ -104,12 +104,14 @@ def _refresh(server: Server, form: Parameters, credentials: Credentials, address
         raise
 
 
-def _look_ahead(server: Server, form: Parameters, credentials: Credentials) -> Seen:
+def _look_ahead(server: Server, form: Parameters, credentials: Credentials) -> tuple[Presented | None, Seen]:
     """Client and grant together: to a store across the network the second read would be a trip of its own."""
     if not server.registry.looks_ahead:
-        return NOTHING_SEEN
+        return None, NOTHING_SEEN
     key, token = server.clients.key(credentials.client_id), read(form.get("refresh_token") or "")
-    return NOTHING_SEEN if key is None or token is None else server.registry.look_ahead(token, key)
+    if key is None or token is None or token.kind != REFRESH:
+        return None, NOTHING_SEEN
+    return token, server.registry.look_ahead(token, key)
 
 
 def _rotate(
