@@ -19,6 +19,7 @@ from werkzeug.local import LocalProxy
 from werkzeug.wrappers import Response
 
 from .commands.under_flask import UnderFlask
+from .doctor.inside import tell_at_start
 from .errors import ConfigurationError
 from .guard import TOKEN_KEY, Refusal
 from .identity import Identity
@@ -83,6 +84,7 @@ class OAuthRefresh:
         app.extensions[_NAME] = middleware
         app.wsgi_app = middleware  # type: ignore[method-assign]
         app.cli.add_command(UnderFlask(middleware.server))
+        tell_at_start(middleware.server, guards=False)
 
     @property
     def middleware(self) -> OAuthMiddleware:

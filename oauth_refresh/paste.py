@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from .doctor.inside import tell_at_start
 from .middleware import OAuthMiddleware
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ def filter_factory(
     """
 
     def put_in_front(app: WSGIApplication) -> OAuthMiddleware:
-        return OAuthMiddleware(app, defaults=local_conf, base_dir=global_conf.get("here"))
+        made = OAuthMiddleware(app, defaults=local_conf, base_dir=global_conf.get("here"))
+        tell_at_start(made.server, guards=True)
+        return made
 
     return put_in_front

@@ -19,6 +19,24 @@ PUBLIC = "public"
 """The value of a rule that exempts its prefix."""
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+_RARE_METHODS = (
+    *(
+        "ACL",
+        "BIND",
+        "CHECKIN",
+        "CHECKOUT",
+        "CONNECT",
+        "COPY",
+        "LABEL",
+        "LINK",
+        "LOCK",
+        "MERGE",
+        "MKACTIVITY",
+    ),
+    *("MKCALENDAR", "MKCOL", "MOVE", "ORDERPATCH", "PROPFIND", "PROPPATCH", "PURGE", "QUERY", "REBIND"),
+    *("REPORT", "SEARCH", "TRACE", "UNBIND", "UNCHECKOUT", "UNLINK", "UNLOCK", "UPDATE"),
+)
+"""Of IANA's list and of caches, so that they are not taken for misspelt. An application may have more."""
 
 # Characters read in all. Enough for every reading of a path with all the tricks at once, as long as it has
 # an ordinary length, and for the few readings of a long one with a single trick.
@@ -220,7 +238,14 @@ def _read_rule(text: str) -> tuple[str, str]:
         raise ValueError(
             "write the path plainly: decoded, without dot segments, doubled slashes, parameters or a query"
         )
-    return method.upper(), path.removesuffix("/") or "/"
+    method = method.upper()
+    if method and method not in (*_METHODS, *_RARE_METHODS):
+        from difflib import get_close_matches  # takes long to import, and is seldom needed
+
+        meant = get_close_matches(method, _METHODS, 1, 0.7)
+        if meant:
+            raise ValueError(f"{method} is no method that anybody sends; {meant[0]} was meant, perhaps")
+    return method, path.removesuffix("/") or "/"
 
 
 def _read_scopes(value: str) -> tuple[str, ...] | None:

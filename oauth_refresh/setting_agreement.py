@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from .errors import ConfigurationError
-from .setting_protection import rule_problems
+from .setting_protection import named_scopes, rule_problems
 from .setting_values import encode_secret, shown
 
 if TYPE_CHECKING:
@@ -180,6 +180,24 @@ def _documents_can_be_fetched(settings: Settings) -> Iterator[Disagreement]:
     if settings.client_id_metadata_loopback and not settings.is_loopback:
         # Whoever may name a URL could ask this host's own services otherwise.
         yield "client_id_metadata_loopback", "is for development, and the issuer is not loopback"
+
+
+def misgivings(settings: Settings) -> Iterator[str]:
+    """What may be meant, and is more likely a mistake: told, and not refused."""
+    if callable(settings.protect):
+        return
+    unknown = [scope for scope in named_scopes(settings.protect) if scope not in settings.scopes]
+    if not unknown or not settings.scopes:
+        return
+    from difflib import get_close_matches  # takes long to import, and is seldom needed
+
+    for scope in unknown:
+        meant = get_close_matches(scope, settings.scopes, 1, 0.8)
+        if meant:
+            yield (
+                f"OAUTH_PROTECT asks for the scope {shown(scope)}, which is not in OAUTH_SCOPES; "
+                f"{shown(meant[0])} was meant, perhaps"
+            )
 
 
 _CHECKS: tuple[tuple[tuple[str, ...], Callable[[Settings], Iterator[Disagreement]]], ...] = (

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
 from .errors import ConfigurationError
-from .setting_agreement import disagreements
+from .setting_agreement import disagreements, misgivings
 from .setting_layers import Given, lay_all
 from .setting_values import Refused, shown
 from .settings import Declaration, Settings, declarations
@@ -54,6 +55,7 @@ def load_settings(
     problems = [*layers.problems, *problems, *_judge(settings, given, unread)]
     if problems:
         raise ConfigurationError(problems)
+    settings = replace(settings, warnings=(*settings.warnings, *misgivings(settings)))
     for warning in settings.warnings:
         logger.warning("%s", warning)
     return settings

@@ -6,16 +6,22 @@ application in `legacy/wsgi.py`. All other settings come from the environment or
 
 from __future__ import annotations
 
+import sys
 from functools import reduce
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .doctor.inside import tell_at_start
 from .errors import ConfigurationError
 from .middleware import OAuthMiddleware
 from .setting_loading import load_settings
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
+
+
+_NEVER_AGAIN = 3
+"""By this exit code gunicorn knows that another worker would end the same way."""
 
 
 def application_to_wrap(named: str | None) -> WSGIApplication:
@@ -58,4 +64,18 @@ def _module(named: str, module_name: str) -> object:
         ) from None
 
 
-application = OAuthMiddleware(application_to_wrap(load_settings().refresh_app))
+def _wrapped() -> OAuthMiddleware:
+    try:
+        made = OAuthMiddleware(application_to_wrap(load_settings().refresh_app))
+    except ConfigurationError as error:
+        if "gunicorn.arbiter" not in sys.modules:
+            raise
+        # Else every worker shows a traceback, and what has to be mended stands somewhere in the middle.
+        sys.stderr.write(f"oauth_refresh cannot start:\n{error}\n")
+        sys.stderr.flush()
+        raise SystemExit(_NEVER_AGAIN) from None
+    tell_at_start(made.server, guards=True)
+    return made
+
+
+application = _wrapped()

@@ -447,3 +447,16 @@ def test_any_bytes_get_an_answer(path, ignore_case):
     found = protection.match("GET", path)
     assert found is not None
     assert found.prefixes[-1] == "/"
+
+
+@pytest.mark.parametrize(("written", "meant"), [("PSOT", "POST"), ("GETS", "GET"), ("delet", "DELETE")])
+def test_a_method_that_is_misspelt_is_named_with_the_one_that_was_meant(written: str, meant: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"{written.upper()} is no method .* {meant} was meant"):
+        Protection({f"{written} /api": "notes:read"})
+
+
+@pytest.mark.parametrize("method", ["PROPFIND", "PURGE", "PATCH", "XYZZY"])
+def test_a_method_that_is_rare_or_the_applications_own_is_taken_as_it_is(method: str) -> None:
+    needed = Protection({f"{method} /dav": "notes:read", "/dav": ""}).match(method, "/dav")
+    assert needed is not None
+    assert needed.scopes == ("notes:read",)

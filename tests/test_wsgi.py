@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -82,6 +84,37 @@ def test_the_name_may_come_from_a_file(load: Load, tmp_path: Path) -> None:
 def test_a_name_that_leads_nowhere_is_an_error_that_says_why(load: Load, named: str, problem: str) -> None:
     with pytest.raises(ConfigurationError, match=problem):
         load(OAUTH_REFRESH_APP=named)
+
+
+def test_gunicorn_is_told_in_a_few_words_and_does_not_try_again(tmp_path: Path) -> None:
+    (tmp_path / "legacyapp.py").write_text(LEGACY)
+    environ = {
+        **os.environ,
+        "OAUTH_REFRESH_APP": "legacyapp",
+        "OAUTH_REGISTRY": "memory:",
+        "OAUTH_CODE_TTL": "soon",
+    }
+    command = [sys.executable, "-m", "gunicorn", "--bind", "127.0.0.1:0", "oauth_refresh.wsgi:application"]
+    ended = subprocess.run(
+        command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ended.returncode == 3
+    assert ended.stderr.count("OAUTH_CODE_TTL = 'soon'") == 1
+    assert "oauth_refresh cannot start:" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_what_nobody_notices_until_a_user_does_is_said_at_start(
+    load: Load, caplog: pytest.LogCaptureFixture
+) -> None:
+    load(OAUTH_REFRESH_APP="legacyapp")
+    assert [message.partition(":")[0] for message in caplog.messages] == [
+        "Nobody can sign in",
+        "No path is protected",
+    ]
+    caplog.clear()
+    load(OAUTH_REFRESH_APP="legacyapp", OAUTH_PROTECT="/api", OAUTH_TRUST_REMOTE_USER="on")
+    assert caplog.messages == []
 
 
 def test_what_the_application_lacks_is_its_own_error(load: Load) -> None:

@@ -84,10 +84,12 @@ class Deployment:
         backend = self.server.backend
         beside = getattr(backend, "old", backend).beside
         if beside is not None and not os.path.exists(beside):
-            raise click.ClickException(
-                f"there is no registry at {beside}: run this in the server's folder and with its settings, "
-                "or name the registry with --registry"
+            advice = (
+                "run this in the server's folder and with its settings, or name the registry with --registry"
             )
+            if self._server is not None:
+                advice = "flask oauth init makes it, and so does the application when it first needs it"
+            raise click.ClickException(f"there is no registry at {beside}: {advice}")
         return self.server.registry
 
     @property

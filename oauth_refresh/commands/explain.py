@@ -148,12 +148,13 @@ def _tell(story: dict[str, Any]) -> None:
     )
     click.secho(f"Grant {grant['grant']}{who}: {grant['state']}", bold=True)
     if token is not None:
-        click.echo(f"\nThis is a text of the kind {token['kind']}. {token.get('standing', '')}".rstrip())
+        article = "an" if token["kind"].startswith("a") else "a"
+        click.echo(f"\nThis is {article} {token['kind']}. {token.get('standing', '')}".rstrip())
     click.echo("\nWhat happened (UTC):" if story["timeline"] else "\nNothing is known of what happened.")
     for happening in story["timeline"]:
         at = str(happening["time"]).replace("T", " ").removesuffix("Z")
         click.echo(f"  {at}  {plain(happening['text'])}")
-    click.echo("\nWhat is heard now:")
+    click.echo("\nIf its client came now:" if token is None else "\nIf it were presented now:")
     good = verdict["outcome"] in ("good", "rotated", "repeated", "caught_up", "rolled_forward")
     click.secho(f"  {verdict['text']}", fg="green" if good else "red")
     click.echo(f"\nWhat to do:\n  {verdict['advice']}")

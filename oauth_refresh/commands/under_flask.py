@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,6 +13,15 @@ if TYPE_CHECKING:
     from ..server import Server
 
 _OF_NO_APPLICATION = frozenset({"demo"})
+
+
+def _spoken_as(command: click.Command, program: str) -> click.Command:
+    """The command, whose help says how it is called here."""
+    spoken = copy(command)
+    spoken.help = None if command.help is None else command.help.replace("oauth-refresh ", program)
+    if isinstance(spoken, click.Group):
+        spoken.commands = {name: _spoken_as(each, program) for name, each in spoken.commands.items()}
+    return spoken
 
 
 class UnderFlask(click.Group):
@@ -25,7 +35,8 @@ class UnderFlask(click.Group):
         return sorted(self._commands())
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        return self._commands().get(name)
+        command = self._commands().get(name)
+        return None if command is None else _spoken_as(command, "flask oauth ")
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
         context = super().make_context(*args, **extra)

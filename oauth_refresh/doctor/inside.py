@@ -11,7 +11,9 @@ from ipaddress import ip_network
 
 from ..backends.base import Backend
 from ..errors import RegistryError
+from ..events import log
 from ..server import Server
+from ..setting_values import encode_secret
 from ..settings import Settings
 from ..users import UsersFile
 from . import Finding, error, ok, warning
@@ -20,6 +22,12 @@ SHORT_GRACE = 30.0
 """Seconds. Proxies wait for a minute by default before they give a request up."""
 
 
+SECRET_BYTES = 22
+"""128 random bits in base64 take as many; below that it is a word that somebody thought of, as a rule."""
+
+_DRAW_A_SECRET = (
+    'Set OAUTH_SECRET_KEY to what python -c "import secrets; print(secrets.token_urlsafe(32))" prints.'
+)
 _SEE_MESSAGE = "See what the message says, and run this again."
 
 
@@ -36,6 +44,17 @@ def examine(server: Server) -> Iterator[Finding]:
     yield from _protection(settings, server)
     yield from _grace(settings)
     yield from _event_log(settings)
+
+
+def tell_at_start(server: Server, *, guards: bool) -> None:
+    """Log what makes a server useless, and is seen by nobody until a user stands before it.
+
+    `guards` False for an application that may guard its own functions.
+    """
+    found = [*_users(server.settings), *(_protection(server.settings, server) if guards else ())]
+    for finding in found:
+        if finding.severity != "ok":
+            log.warning("%s %s", finding.text, finding.fix)
 
 
 def _issuer(settings: Settings) -> Iterator[Finding]:
@@ -57,15 +76,22 @@ def _issuer(settings: Settings) -> Iterator[Finding]:
 
 def _secret(settings: Settings, backend: Backend) -> Iterator[Finding]:
     if settings.secret_key is not None:
-        yield ok("secret", "The server secret is configured.")
+        size = len(encode_secret(settings.secret_key))
+        if size >= SECRET_BYTES:
+            yield ok("secret", "The server secret is configured.")
+            return
+        yield warning(
+            "secret",
+            f"OAUTH_SECRET_KEY has {size} bytes: one that people can think of can be guessed from a token.",
+            f"{_DRAW_A_SECRET} The one of now goes to OAUTH_SECRET_KEY_FALLBACKS for as long as tokens live.",
+        )
         return
     where = "in the registry itself" if backend.beside is None else "in a file beside the registry"
     yield warning(
         "secret",
         f"OAUTH_SECRET_KEY is not set: a drawn secret is kept {where}, so a leaked backup forges tokens, and "
         "a registry that lost writes logs its users out.",
-        'Set OAUTH_SECRET_KEY to what python -c "import secrets; print(secrets.token_urlsafe(32))" prints. '
-        "Tokens that are out stay good; sign-ins on the login page end.",
+        f"{_DRAW_A_SECRET} Tokens that are out stay good; sign-ins on the login page end.",
     )
 
 

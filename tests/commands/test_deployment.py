@@ -10,9 +10,11 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
+from flask import Flask
 
 from oauth_refresh.cli import main
 from oauth_refresh.commands.deployment import Deployment, on_deployment
+from oauth_refresh.flask import OAuthRefresh
 from oauth_refresh.server import Server
 
 from .conftest import Run, as_json, ok
@@ -82,3 +84,20 @@ def test_an_error_of_the_system_is_told_in_one_line() -> None:
 def test_the_registry_of_a_command_is_that_of_the_server(run: Run, server: Server) -> None:
     server.registry.create("alice", [])
     assert "alice" in ok(run("grant", "list"))
+
+
+def test_under_flask_the_help_and_the_errors_speak_of_flask(tmp_path: Path) -> None:
+    app = Flask("notes", instance_path=str(tmp_path / "instance"))
+    app.config.update(SECRET_KEY="a server secret for tests", OAUTH_REGISTRY=f"sqlite://{tmp_path}/none.db")
+    OAuthRefresh(app, login="user")
+    runner = app.test_cli_runner()
+    for arguments in (["grant", "revoke"], ["token", "create"], ["explain"]):
+        shown = runner.invoke(args=["oauth", *arguments, "--help"]).output
+        assert f"flask oauth {' '.join(arguments)}" in shown
+        assert "oauth-refresh" not in shown
+    refused = runner.invoke(args=["oauth", "grant", "list"])
+    assert refused.exit_code == 1
+    assert "there is no registry at" in refused.output
+    assert "flask oauth init makes it" in refused.output
+    assert runner.invoke(args=["oauth", "init"]).exit_code == 0
+    assert runner.invoke(args=["oauth", "grant", "list"]).exit_code == 0

@@ -289,6 +289,18 @@ INSIDE: dict[str, tuple[dict[str, str], str, str, tuple[str, ...]]] = {
         "settings",
         ("OAUTH_CODE_TTL = 'soon'",),
     ),
+    "22 a secret that can be guessed": (
+        {"OAUTH_SECRET_KEY": "correct horse"},
+        "warning",
+        "secret",
+        ("has 13 bytes", "secrets.token_urlsafe(32)", "OAUTH_SECRET_KEY_FALLBACKS"),
+    ),
+    "23 a scope that is misspelled": (
+        {"OAUTH_SCOPES": "notes:read=Read", "OAUTH_PROTECT": "/api/notes=notes:raed"},
+        "warning",
+        "settings",
+        ("asks for the scope 'notes:raed'", "'notes:read' was meant"),
+    ),
     "20 a setting that is misspelled": (
         {"OAUTH_ISUER": "https://a.example"},
         "warning",
