@@ -7,13 +7,15 @@ added up, whichever of them answers; without it each process tells its own.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Histogram, Metric
+from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from .census import Census
 from .events import log
 
 _FOLDER = "PROMETHEUS_MULTIPROC_DIR"
@@ -64,10 +66,10 @@ class Metrics:
             # Numbers of several processes are files, and a full disk must not cost the client its answer.
             log.exception("a request could not be counted")
 
-    def exposition(self, accept: str) -> tuple[bytes, str]:
-        """All numbers, and the content type of their format: the one that `accept` prefers."""
+    def exposition(self, accept: str, census: Census | None = None) -> tuple[bytes, str]:
+        """All numbers, those of `census` too, and the content type of their format: what `accept` prefers."""
         encode, content_type = choose_encoder(accept)
-        return encode(self._all()), content_type
+        return encode(_WithCensus(self._all(), census)), content_type
 
     def _all(self) -> CollectorRegistry:
         if _FOLDER not in os.environ:
@@ -75,6 +77,24 @@ class Metrics:
         everywhere = CollectorRegistry()
         MultiProcessCollector(everywhere)  # type: ignore[no-untyped-call]
         return everywhere
+
+
+class _WithCensus(CollectorRegistry):
+    """The numbers of a process or of all, and what one worker of all hosts has counted in the registry."""
+
+    def __init__(self, numbers: CollectorRegistry, census: Census | None) -> None:
+        super().__init__()
+        self._numbers = numbers
+        self._census = census
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._numbers.collect()
+        census = self._census
+        if census is not None:
+            alive = "Grants that a client can use or renew, by the newest count."
+            yield GaugeMetricFamily("oauth_refresh_grants_alive", alive, census.estimated(census.live))
+            at = "When they were counted, in seconds since 1970."
+            yield GaugeMetricFamily("oauth_refresh_grants_counted_at", at, census.at)
 
 
 @cache

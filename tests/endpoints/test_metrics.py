@@ -13,6 +13,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from oauth_refresh import metrics
+from oauth_refresh.errors import RegistryError
 
 from ..driving import InProcess
 from ..flows.client import OAuthClient, pair
@@ -83,6 +84,31 @@ def test_refusals_are_counted_by_their_reason(server: InProcess) -> None:
     assert counted["requests_refused_total unsupported_grant_type"] == 1
     assert counted["endpoint_seconds_count unknown 404"] == 1
     assert counted["endpoint_seconds_count well-known 200"] == 1
+
+
+def test_the_grants_that_are_alive_are_counted_beside_the_requests(server: InProcess) -> None:
+    client = server.register()
+    server.tokens(client)
+    server.registry.revoke_subject("alice")
+    server.tokens(client)
+    server.registry.create("bob", [])
+    assert server.middleware.server.census.latest(20) is not None
+    counted = read(server)
+    assert counted["grants_alive"] == 2
+    assert counted["grants_counted_at"] == pytest.approx(server.registry.clock(), abs=60)
+
+
+def test_a_registry_in_trouble_leaves_the_grants_out_and_the_other_numbers_in(
+    server: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(patience: float) -> None:
+        raise RegistryError("it is down")
+
+    server.api("noise")
+    monkeypatch.setattr(server.middleware.server.census, "latest", fail)
+    counted = read(server)
+    assert counted["access_refused_total noise"] == 1
+    assert "grants_alive" not in counted
 
 
 def test_no_name_that_a_stranger_chose_is_a_label(server: InProcess) -> None:
