@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import logging
 import re
+import select
+import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from time import monotonic
@@ -82,6 +84,7 @@ class Link:
         self.trusted_until = 0.0
         self.facts: Facts
         self._label = label
+        self._arrivals = _arrivals(connection)
 
     def ask(self, commands: Sequence[Command]) -> list[Any]:
         """A reply for each command. The error that a server answers with is a reply too."""
@@ -107,6 +110,8 @@ class Link:
     def is_usable(self) -> bool:
         """False if the server has closed it, or has sent what nobody asked for."""
         try:
+            if self._arrivals is not None:
+                return not self._arrivals(0)
             return not self.connection.can_read(0)
         except (exceptions.RedisError, OSError):
             return False
@@ -114,6 +119,19 @@ class Link:
     def close(self) -> None:
         with suppress(exceptions.RedisError, OSError):
             self.connection.disconnect()
+
+
+def _arrivals(connection: Connection) -> Callable[[int], list[Any]] | None:
+    """What asks the system whether anything has come in. redis-py tries to read it, which is five calls.
+
+    None where there may be bytes that the system has given out already: TLS keeps some.
+    """
+    plain = getattr(connection, "_sock", None)
+    if type(plain) is not socket.socket or not hasattr(select, "poll"):
+        return None
+    arrivals = select.poll()
+    arrivals.register(plain.fileno(), select.POLLIN)
+    return arrivals.poll
 
 
 def _packed(connection: Connection, commands: Sequence[Command]) -> list[bytes]:

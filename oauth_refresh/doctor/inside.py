@@ -126,7 +126,7 @@ def _registry(settings: Settings, backend: Backend) -> Iterator[Finding]:
         return
     yield ok("registry", "The registry can be read and written.")
     if backend.beside is not None:
-        names = ("", "-wal", "-shm", ".secret")
+        names = ("", "-wal", "-shm", ".lock", ".secret")
         yield from _private("registry", [backend.beside + name for name in names])
 
 
