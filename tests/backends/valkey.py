@@ -73,15 +73,20 @@ def patiently(question: Callable[[], Answer]) -> Answer:
     raise AssertionError("it does not recover")
 
 
+_given_out: set[int] = set()
+
+
 def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
+    """Ports that nobody listens on, none of them twice: the system would, before a server is there."""
+    ports: list[int] = []
+    while len(ports) < count:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        if port not in _given_out:
+            _given_out.add(port)
+            ports.append(port)
+    return ports
 
 
 class Server:
