@@ -82,7 +82,7 @@ def _secret(settings: Settings, backend: Backend) -> Iterator[Finding]:
             return
         yield warning(
             "secret",
-            f"OAUTH_SECRET_KEY has {size} bytes: one that people can think of can be guessed from a token.",
+            f"OAUTH_SECRET_KEY has {size} bytes: a word that people think of can be guessed from cookies.",
             f"{_DRAW_A_SECRET} The one of now goes to OAUTH_SECRET_KEY_FALLBACKS for as long as tokens live.",
         )
         return
