@@ -58,13 +58,12 @@ const whoAmI = async (client) => (await client.callTool({ name: 'who_am_i', argu
 /** The access token is not good any more: the next call meets 401. */
 const spoil = () => { store.tokens = { ...store.tokens, access_token: 'oat_gone' } }
 
-/** What every 401 waits for. */
-let refusal = async () => {}
+/** What every renewal waits for before it is sent. */
+let renewal = async () => {}
 const plainFetch = globalThis.fetch
-globalThis.fetch = async (...request) => {
-  const answer = await plainFetch(...request)
-  if (answer.status === 401) await refusal()
-  return answer
+globalThis.fetch = async (address, options) => {
+  if (String(options?.body ?? '').includes('grant_type=refresh_token')) await renewal()
+  return plainFetch(address, options)
 }
 
 /** A wait that ends, for all and for good, when so many wait. */
@@ -90,16 +89,16 @@ const stories = {
     return { seen, tools, pairs: new Set(store.pairs).size }
   },
 
-  // Eight connections share one store and meet 401 at once: each refreshes with the same token. Nobody goes on before
-  // the last of them has met it, for a connection that comes late would find a good pair in the store, and renew it
-  // all the same: it is the client that then replaces the tokens that the others have just got.
+  // Eight connections share one store and meet 401 at once: each refreshes with the same token. None is sent before the
+  // last is ready, for the client reads the store only after its discovery: a connection that is slow there would find
+  // the new pair and renew it at once, while the old token of a quicker one is still on its way.
   async together() {
     const clients = [await connect()]
     while (clients.length < 8) clients.push(await connect())
     const rounds = []
     for (let turn = 0; turn < 3; turn += 1) {
       spoil()
-      refusal = gathering(clients.length)
+      renewal = gathering(clients.length)
       const answers = await Promise.allSettled(clients.map(whoAmI))
       rounds.push(answers.map((answer) => answer.value?.subject ?? String(answer.reason)))
     }
