@@ -44,6 +44,10 @@ _WORK = 16_384
 
 _RULE = re.compile(r"(?:([A-Za-z-]+)\s+)?(/.*)", re.DOTALL)
 _PATTERN = re.compile(r"[*<>{}]")
+_RUN_TOGETHER = re.compile(r":/|,\s*/")
+_WITH_SCOPES = re.compile(r"[ =,]")
+_SEPARATORS = 'path and scopes are parted by "=", as in /api=notes:read, rules by commas, scopes by spaces'
+_NO_SCOPE = re.compile(r"^/|[,;=]")
 _ORIGIN = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*:)?//[^/]*")
 _PARAMETERS = re.compile(r";[^/]*")
 _SLASHES = re.compile(r"/{2,}")
@@ -211,7 +215,7 @@ def _read_rules(rules: Mapping[str, str], ignore_case: bool) -> dict[str, _Decla
     problems: list[str] = []
     for text, value in rules.items():
         try:
-            method, prefix = _read_rule(text)
+            method, prefix = _read_rule(text, value)
             scopes = _read_scopes(value)
         except ValueError as error:
             problems.append(f"OAUTH_PROTECT: {text!r}: {error}")
@@ -226,8 +230,8 @@ def _read_rules(rules: Mapping[str, str], ignore_case: bool) -> dict[str, _Decla
     return declared
 
 
-def _read_rule(text: str) -> tuple[str, str]:
-    """Method ("" if none is named) and prefix. Raises ValueError."""
+def _read_rule(text: str, value: str) -> tuple[str, str]:
+    """Method ("" if none is named) and prefix of the rule `text`, which asks for `value`. Raises ValueError."""
     parts = _RULE.fullmatch(text.strip())
     if parts is None:
         raise ValueError("must be a path such as /api, or a method and a path such as POST /api")
@@ -238,6 +242,9 @@ def _read_rule(text: str) -> tuple[str, str]:
         raise ValueError(
             "write the path plainly: decoded, without dot segments, doubled slashes, parameters or a query"
         )
+    if path.endswith(":") or _RUN_TOGETHER.search(path) or (not value and _WITH_SCOPES.search(path)):
+        # Taken for a path it would protect nothing, and leave open what it was meant for.
+        raise ValueError(_SEPARATORS)
     method = method.upper()
     if method and method not in (*_METHODS, *_RARE_METHODS):
         from difflib import get_close_matches  # takes long to import, and is seldom needed
@@ -260,6 +267,9 @@ def _read_scopes(value: str) -> tuple[str, ...] | None:
         raise ValueError("a scope contains a character that is not allowed") from None
     if PUBLIC in scopes:
         raise ValueError('"public" cannot stand beside scopes')
+    if any(map(_NO_SCOPE.search, scopes)):
+        # RFC 6749 allows such names. Here they come from a rule that was ended with something else.
+        raise ValueError(_SEPARATORS)
     return scopes
 
 

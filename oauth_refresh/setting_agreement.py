@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from .settings import Settings
 
 SECRET_BYTES_MIN = 16
+_ANOTHER_SCOPE = re.compile(r"(?<=,) *([\w:./-]+)=")
 
 Disagreement = tuple[str, str]
 
@@ -184,6 +186,21 @@ def _documents_can_be_fetched(settings: Settings) -> Iterator[Disagreement]:
 
 def misgivings(settings: Settings) -> Iterator[str]:
     """What may be meant, and is more likely a mistake: told, and not refused."""
+    yield from _scopes_run_together(settings)
+    yield from _scopes_are_misspelt(settings)
+
+
+def _scopes_run_together(settings: Settings) -> Iterator[str]:
+    for scope, description in settings.scopes.items():
+        hidden = _ANOTHER_SCOPE.search(description)
+        if hidden:
+            yield (
+                f"OAUTH_SCOPES: the description of {shown(scope)} contains {shown(hidden[1])}; "
+                'if that is a scope of its own, separate the two by ";"'
+            )
+
+
+def _scopes_are_misspelt(settings: Settings) -> Iterator[str]:
     if callable(settings.protect):
         return
     unknown = [scope for scope in named_scopes(settings.protect) if scope not in settings.scopes]
