@@ -21,6 +21,7 @@ from werkzeug.wrappers import Response
 from .commands.under_flask import UnderFlask
 from .doctor.inside import tell_at_start
 from .errors import ConfigurationError
+from .events import log
 from .guard import TOKEN_KEY, Refusal
 from .identity import Identity
 from .middleware import OAuthMiddleware
@@ -111,6 +112,12 @@ def _login_settings(app: Flask, login: Login | None) -> dict[str, Any]:
     if callable(login):
         return {"user_loader": login}
     if login != "flask-login":
+        if not app.secret_key:
+            log.warning(
+                "OAuthRefresh(login=%r): Flask's SECRET_KEY is not set, and without it there is no session: "
+                "set it before OAuthRefresh(app), or nobody is known here",
+                login,
+            )
         return {"user_loader": lambda: session.get(login)}
     manager = getattr(app, "login_manager", None)
     if manager is None:

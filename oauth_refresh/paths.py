@@ -45,8 +45,8 @@ _WORK = 16_384
 _RULE = re.compile(r"(?:([A-Za-z-]+)\s+)?(/.*)", re.DOTALL)
 _PATTERN = re.compile(r"[*<>{}]")
 _RUN_TOGETHER = re.compile(r":/|,\s*/")
-_WITH_SCOPES = re.compile(r"[ =,]")
-_SEPARATORS = 'path and scopes are parted by "=", as in /api=notes:read, rules by commas, scopes by spaces'
+_WITH_SCOPES = re.compile(r"[=,]")
+SEPARATORS = 'path and scopes are parted by "=", as in /api=notes:read, rules by commas, scopes by spaces'
 _NO_SCOPE = re.compile(r"^/|[,;=]")
 _ORIGIN = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*:)?//[^/]*")
 _PARAMETERS = re.compile(r";[^/]*")
@@ -244,7 +244,7 @@ def _read_rule(text: str, value: str) -> tuple[str, str]:
         )
     if path.endswith(":") or _RUN_TOGETHER.search(path) or (not value and _WITH_SCOPES.search(path)):
         # Taken for a path it would protect nothing, and leave open what it was meant for.
-        raise ValueError(_SEPARATORS)
+        raise ValueError(SEPARATORS)
     method = method.upper()
     if method and method not in (*_METHODS, *_RARE_METHODS):
         from difflib import get_close_matches  # takes long to import, and is seldom needed
@@ -269,7 +269,7 @@ def _read_scopes(value: str) -> tuple[str, ...] | None:
         raise ValueError('"public" cannot stand beside scopes')
     if any(map(_NO_SCOPE.search, scopes)):
         # RFC 6749 allows such names. Here they come from a rule that was ended with something else.
-        raise ValueError(_SEPARATORS)
+        raise ValueError(SEPARATORS)
     return scopes
 
 

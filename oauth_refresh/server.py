@@ -13,6 +13,7 @@ from uuid import UUID
 
 from werkzeug.wrappers import Request
 
+from . import signing_in
 from .addresses import AddressBook, Addresses
 from .ancestor import Circumstances, Record, records
 from .ancestor_clients import client_records
@@ -166,11 +167,9 @@ class Server:
         self.proxies = Proxies(settings.trusted_proxies)
         self._identity_keys = tuple(environ_key(header) for header in settings.identity_headers)
         self._cookies: dict[str, LoginCookies] = {}
-        if not self._knows_users and self.protection is not None and self.protection.prefixes:
-            log.warning(
-                "nobody can sign in yet: set one of OAUTH_USER_LOADER, OAUTH_TRUST_REMOTE_USER, "
-                "OAUTH_USERS_FILE and OAUTH_PASSWORD_CHECK"
-            )
+        reason = signing_in.nobody_can(settings)
+        if reason is not None and not _clients_come_alone(settings):
+            log.warning("%s %s", reason, signing_in.REMEDY)
 
     def _open(self, registry: str | Backend, base_dir: str | None) -> Backend:
         backend = open_backend(registry, base_dir=base_dir)
@@ -323,12 +322,7 @@ class Server:
     @property
     def has_login_page(self) -> bool:
         """Whether the built-in login page can check a password."""
-        return self.settings.password_check is not None or self._users is not None
-
-    @property
-    def _knows_users(self) -> bool:
-        settings = self.settings
-        return settings.user_loader is not None or settings.trust_remote_user or self.has_login_page
+        return signing_in.checks_passwords(self.settings)
 
     def cookies(self, addresses: Addresses) -> LoginCookies:
         """The login cookies of this address. Each issuer has its own: a cookie does not know its port."""
@@ -426,6 +420,11 @@ def _fetcher(settings: Settings) -> Fetch | None:
 
 def _has_terms(settings: Settings) -> bool:
     return settings.refresh_needs_offline_access or settings.grant_lifetimes is not None
+
+
+def _clients_come_alone(settings: Settings) -> bool:
+    """Whether there are clients that need no user, so that a server without users may be meant."""
+    return any("client_credentials" in each.get("grant_types", ()) for each in settings.clients.values())
 
 
 def _subject(answer: object, setting: str) -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 from .errors import ConfigurationError, InvalidScope
-from .paths import PUBLIC, Protection
+from .paths import PUBLIC, SEPARATORS, Protection
 from .scopes import parse_scope
 from .setting_values import (
     Hook,
@@ -107,7 +107,10 @@ def _read_protect(value: object) -> Mapping[str, str] | Hook:
 
 def _assigned(items: tuple[object, ...]) -> Iterator[tuple[object, object]]:
     for item in items:
-        rule, _, scopes = read_text(item).partition("=")
+        rule, equals, scopes = read_text(item).partition("=")
+        if not equals and " " in rule[rule.find("/") :]:
+            # Read as a path with a space in it, it would leave open what it was meant for.
+            raise Refused(f"{shown(rule)}: {SEPARATORS}")
         yield rule, scopes
 
 

@@ -242,11 +242,12 @@ def test_a_client_may_have_lifetimes_of_its_own_and_no_refresh_tokens() -> None:
 def test_a_server_where_nobody_can_sign_in_says_so(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         server(protect={"/api": ""})
-    (message,) = caplog.messages
-    assert message == (
-        "nobody can sign in yet: set one of OAUTH_USER_LOADER, OAUTH_TRUST_REMOTE_USER, "
-        "OAUTH_USERS_FILE and OAUTH_PASSWORD_CHECK"
-    )
+        server(protect={"/api": ""}, login_url="/login")
+    does_not_know, nothing_tells = caplog.messages
+    assert does_not_know.startswith("Nobody can sign in: this server does not know how its users do so. Set ")
+    assert "nothing tells this server who comes back from OAUTH_LOGIN_URL" in nothing_tells
     caplog.clear()
+    robot = {"client_secret_hash": "0" * 64, "grant_types": ["client_credentials"]}
+    server(protect={"/api": ""}, clients={"robot": robot})
     server(protect={"/api": ""}, trust_remote_user=True)
     assert caplog.messages == []

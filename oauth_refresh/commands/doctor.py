@@ -90,4 +90,8 @@ def _tell(findings: list[Finding]) -> None:
             click.echo(f"        -> {plain(each.fix)}")
     errors = sum(each.severity == "error" for each in findings)
     warnings = sum(each.severity == "warning" for each in findings)
-    click.secho(f"\n{errors} errors, {warnings} warnings", bold=True)
+    click.secho(f"\n{_counted(errors, 'error')}, {_counted(warnings, 'warning')}", bold=True)
+
+
+def _counted(number: int, name: str) -> str:
+    return f"{number} {name}" if number == 1 else f"{number} {name}s"

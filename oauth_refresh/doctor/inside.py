@@ -15,6 +15,7 @@ from ..events import log
 from ..server import Server
 from ..setting_values import encode_secret
 from ..settings import Settings
+from ..signing_in import REMEDY, checks_passwords, nobody_can
 from ..users import UsersFile
 from . import Finding, error, ok, warning
 
@@ -51,7 +52,12 @@ def tell_at_start(server: Server, *, guards: bool) -> None:
 
     `guards` False for an application that may guard its own functions.
     """
-    found = [*_users(server.settings), *(_protection(server.settings, server) if guards else ())]
+    found = [
+        # That nobody can sign in is said by every server, however it was made.
+        *(() if nobody_can(server.settings) else _users(server.settings)),
+        *_registry_folder(server.backend),
+        *(_protection(server.settings, server) if guards else ()),
+    ]
     for finding in found:
         if finding.severity != "ok":
             log.warning("%s %s", finding.text, finding.fix)
@@ -115,6 +121,10 @@ def _registry(settings: Settings, backend: Backend) -> Iterator[Finding]:
         # Made by a look, it would be an empty one in whatever folder the operator happens to stand.
         yield ok("registry", f"There is none at {backend.beside} yet; a server that starts here makes it.")
         return
+    nowhere = list(_registry_folder(backend))
+    if nowhere:
+        yield from nowhere
+        return
     try:
         _write_and_remove(backend)
     except RegistryError as trouble:
@@ -128,6 +138,16 @@ def _registry(settings: Settings, backend: Backend) -> Iterator[Finding]:
     if backend.beside is not None:
         names = ("", "-wal", "-shm", ".lock", ".secret")
         yield from _private("registry", [backend.beside + name for name in names])
+
+
+def _registry_folder(backend: Backend) -> Iterator[Finding]:
+    folder = os.path.dirname(backend.beside or "")
+    if folder and not os.path.isdir(folder):
+        yield error(
+            "registry",
+            f"There is no folder {folder}, where the registry is to be: every request will be answered with 503.",
+            "Make it, for the account of the server alone (mode 0700).",
+        )
 
 
 def _is_to_be_made(path: str) -> bool:
@@ -160,16 +180,12 @@ def _private(about: str, paths: list[str]) -> Iterator[Finding]:
 
 
 def _users(settings: Settings) -> Iterator[Finding]:
-    ways = (settings.user_loader, settings.trust_remote_user, settings.users_file, settings.password_check)
-    if not any(ways):
-        yield error(
-            "sign-in",
-            "Nobody can sign in: this server does not know how its users do so.",
-            "Set OAUTH_USERS_FILE, OAUTH_USER_LOADER, OAUTH_PASSWORD_CHECK or OAUTH_TRUST_REMOTE_USER.",
-        )
+    reason = nobody_can(settings)
+    if reason is not None:
+        yield error("sign-in", reason, REMEDY)
         return
     yield ok("sign-in", "Users can sign in.")
-    if settings.user_loader is not None and settings.login_url is None and not any(ways[2:]):
+    if settings.user_loader is not None and settings.login_url is None and not checks_passwords(settings):
         yield warning(
             "sign-in",
             "Users are known by OAUTH_USER_LOADER, and there is no page to send those to who are not.",
@@ -203,7 +219,7 @@ def _protection(settings: Settings, server: Server) -> Iterator[Finding]:
     yield warning(
         "protection",
         "No path is protected: every request reaches the application without a token.",
-        'Set OAUTH_PROTECT, for example to "/api=notes:read".',
+        'Set OAUTH_PROTECT, for example to "/api=notes:read"; only a server whose tokens others check needs none.',
     )
 
 

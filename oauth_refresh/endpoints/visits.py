@@ -10,6 +10,7 @@ from ..addresses import Addresses
 from ..login import Browser
 from ..redirects import add_query
 from ..server import Server, User
+from ..signing_in import nobody_can
 from ..wording import say
 from .returns import redirect
 
@@ -63,12 +64,19 @@ def page_after_login(query: str | None) -> str | None:
 
 def to_login_of_application(visit: Visit, query: str) -> Response:
     login_url = visit.server.settings.login_url
-    if login_url is None:
+    if nobody_can(visit.server.settings):
         return visit.server.pages_for(visit.request).error(
             say("Nobody can sign in here yet"),
             say("This server does not know how its users sign in."),
-            advice=say("The operator sets OAUTH_LOGIN_URL, OAUTH_USERS_FILE or OAUTH_PASSWORD_CHECK."),
+            advice=say("The server's log names the settings that are missing."),
             status=500,
+        )
+    if login_url is None:
+        return visit.server.pages_for(visit.request).error(
+            say("You are not signed in"),
+            say("Users of this server sign in elsewhere, and it was not told where."),
+            advice=say("Sign in there, then load this page again. The operator can set OAUTH_LOGIN_URL."),
+            status=403,
         )
     # The way back is a path on this host, never a URL that a parameter could turn elsewhere.
     mount = visit.addresses.path

@@ -17,6 +17,7 @@ from waitress.server import create_server
 from oauth_refresh import OAuthMiddleware
 from oauth_refresh.backends import open_backend
 from oauth_refresh.cli import main
+from oauth_refresh.doctor.inside import tell_at_start
 from oauth_refresh.users import add_user
 
 from ..driving import seen_by_application
@@ -341,6 +342,19 @@ def test_a_registry_that_is_not_there_yet_is_told_and_not_made(clinic: Clinic) -
     assert not (clinic.folder / "oauth.db").exists()
 
 
+def test_a_registry_in_a_folder_that_is_missing_is_told_before_anybody_hears_503(
+    clinic: Clinic, caplog: pytest.LogCaptureFixture
+) -> None:
+    nowhere = f"sqlite://{clinic.folder}/nowhere/oauth.db"
+    found = clinic.examine(OAUTH_REGISTRY=nowhere)
+    assert ("error", "registry") in found.wrong
+    assert f"There is no folder {clinic.folder}/nowhere" in found.text
+    tell_at_start(clinic.middleware(OAUTH_REGISTRY=nowhere).server, guards=True)
+    assert [message.partition(",")[0] for message in caplog.messages] == [
+        f"There is no folder {clinic.folder}/nowhere"
+    ]
+
+
 # --- for people -----------------------------------------------------------------------------------
 
 
@@ -348,8 +362,8 @@ def test_people_read_one_finding_a_line_with_its_fix_below(clinic: Clinic) -> No
     told = CliRunner(env={**clinic.settings, "OAUTH_USERS_FILE": ""}).invoke(main, ["doctor"])
     lines = told.stdout.splitlines()
     at = lines.index("error   sign-in: Nobody can sign in: this server does not know how its users do so.")
-    assert lines[at + 1].startswith("        -> Set OAUTH_USERS_FILE, OAUTH_USER_LOADER")
-    assert lines[-1] == "1 errors, 1 warnings"
+    assert lines[at + 1].startswith("        -> Set OAUTH_USERS_FILE, OAUTH_PASSWORD_CHECK")
+    assert lines[-1] == "1 error, 1 warning"
     assert told.exit_code == 1
 
 

@@ -440,8 +440,16 @@ def test_the_way_back_is_a_path_whatever_the_request_says() -> None:
     assert back.startswith("/oauth/authorize?response_type=code&")
 
 
-def test_a_server_that_knows_no_way_to_sign_in_says_what_is_missing() -> None:
+def test_a_server_that_does_not_know_where_its_users_sign_in_says_so() -> None:
     server, _ = application_login(login_url=None)
     page = server.browser().get(server.authorize_url(server.register()))
-    assert page.status == 500
+    assert page.status == 403
     assert "OAUTH_LOGIN_URL" in page.text
+
+
+@pytest.mark.parametrize("login_url", [None, "/login"])
+def test_a_server_where_nobody_can_sign_in_sends_no_user_round_in_circles(login_url: str | None) -> None:
+    server = InProcess(password_check=None, login_url=login_url)
+    page = server.browser().get(server.authorize_url(server.register()))
+    assert page.status == 500
+    assert "Nobody can sign in here yet" in page.text
