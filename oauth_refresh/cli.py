@@ -30,8 +30,8 @@ def main() -> None:
     "Why was I logged out?":    oauth-refresh explain
     Something does not work:    oauth-refresh doctor
 
-    Commands take the settings of the server from the same environment and files; --registry and --config name
-    others. `oauth-refresh COMMAND --help` has examples.
+    Commands take the settings of the server from the same environment and files; --registry and --config,
+    after the command, name others. `oauth-refresh COMMAND --help` has examples.
     """
 
 

@@ -35,6 +35,7 @@ CATALOGUE: Mapping[str, str] = MappingProxyType(
         "grant_revoked": "a grant was ended, with all its tokens",
         "access_token_revoked": "one access token was ended by its client",
         "access_refused": "a protected path refused an access token; at most one a minute of each kind",
+        "scopes_left_out": "a client asked for scopes that it cannot have, and is given the others",
         "request_refused": "an endpoint refused a request before any code or token was judged",
         "registry_unavailable": "the registry cannot answer, clients hear 503; at most one in ten seconds",
         "client_registered": "a client registered itself, or was registered by a command",

@@ -205,11 +205,12 @@ def require_scope(scopes: str) -> Callable[[Callable[P, R]], Callable[P, R | Res
     Without a token the client gets 401, without a scope 403, with the challenge that tells it what to ask.
     """
     needed = parse_scope(scopes)
+    told: set[int] = set()
 
     def decorate(view: Callable[P, R]) -> Callable[P, R | Response]:
         @wraps(view)
         def guarded(*args: P.args, **kwargs: P.kwargs) -> R | Response:
-            refusal = _refusal(needed)
+            refusal = _refusal(needed, told)
             if refusal is not None:
                 return _response(refusal)
             # A view may be a coroutine function, which Flask does not see behind this one.
@@ -221,14 +222,26 @@ def require_scope(scopes: str) -> Callable[[Callable[P, R]], Callable[P, R | Res
     return decorate
 
 
-def _refusal(needed: tuple[str, ...]) -> Refusal | None:
+def _refusal(needed: tuple[str, ...], told: set[int]) -> Refusal | None:
     middleware, environ = _middleware(), request.environ
+    if id(middleware) not in told:
+        told.add(id(middleware))
+        _tell_of_unknown(needed, middleware.settings)
     covering = middleware.requirement(environ, environ.get("PATH_INFO", ""))
     requirement = Requirement(() if covering is None else covering.prefixes, needed)
     identity = _token()
     if identity is None:
         return middleware.guard.admit(environ, requirement)
     return middleware.guard.missing_scope(environ, requirement, identity)
+
+
+def _tell_of_unknown(needed: tuple[str, ...], settings: Settings) -> None:
+    """A view behind a misspelt scope is a view that no client ever reaches."""
+    for scope in set(needed) - set(settings.known_scopes):
+        log.warning(
+            "@require_scope(%r): neither OAUTH_SCOPES nor OAUTH_PROTECT has this scope, so no client gets it",
+            scope,
+        )
 
 
 def _response(refusal: Refusal) -> Response:

@@ -20,7 +20,7 @@ from .identity import Identity
 from .paths import Requirement
 from .registry import TokenRegistry
 from .resources import covers
-from .tokens import read
+from .tokens import REFRESH, read
 from .values import Value
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ _GRANT = slice(4, 25)
 _LOOPBACK_HOSTS = ("http://localhost", "http://127.0.0.1", "http://[::1]")
 _LOOPBACK = re.compile(r"(http://(?:localhost|127\.0\.0\.1|\[::1\]))((?::\d+)?(?:/.*)?)")
 
+_NEEDED = "an access token is needed, in the header Authorization: Bearer TOKEN"
+_MIXED_UP = "this is a refresh token: it goes to the token endpoint, the access token comes here"
 _INVALID = "the access token is expired, revoked or unknown"
 _OTHER_RESOURCE = "the access token was issued for another resource"
 
@@ -64,11 +66,10 @@ class _Gate:
         # Without credentials there is no error to name: the client learns where to go, and what to ask for.
         self.scope = f', scope="{" ".join(self.scopes)}"' if self.scopes else ""
         challenge = f'Bearer realm="oauth", {self.metadata}{self.scope}'
-        unauthorized = _refusal(
-            401, "unauthorized", "a bearer access token is needed", ("WWW-Authenticate", challenge)
-        )
+        unauthorized = _refusal(401, "unauthorized", _NEEDED, ("WWW-Authenticate", challenge))
         self.unauthorized = unauthorized.with_headers(cors_headers)
         self.invalid = self.told(401, "invalid_token", _INVALID, self.scope).with_headers(cors_headers)
+        self.mixed_up = self.told(401, "invalid_token", _MIXED_UP, self.scope).with_headers(cors_headers)
 
     def told(self, status: int, error: str, text: str, scope: str) -> Refusal:
         told = f'error="{error}", error_description="{text}"'
@@ -167,7 +168,9 @@ class Guard:
         held = identity.scopes if self._ask_for_held_scopes else ()
         scope = f', scope="{" ".join(sorted({*gate.scopes, *held}))}"'
         self._tell("scope", identity)
-        return self._told(environ, gate, 403, "insufficient_scope", "the access token lacks a scope", scope)
+        lacking = " ".join(sorted(set(gate.scopes) - set(identity.scopes)))
+        text = f"the access token lacks {lacking}"
+        return self._told(environ, gate, 403, "insufficient_scope", text, scope)
 
     def _refused(self, environ: WSGIEnvironment, gate: _Gate, token: str, refusal: Refuse) -> Refusal:
         if "," in token:
@@ -181,7 +184,8 @@ class Guard:
             presented = read(token)
             grant = None if presented is None else presented.grant_id.hex()
             self._refusals.emit({"grant": grant, "reason": reason}, key)
-        return gate.invalid if self._cors else self._for_browsers(environ, gate.invalid)
+        answer = gate.mixed_up if token.startswith(REFRESH) else gate.invalid
+        return answer if self._cors else self._for_browsers(environ, answer)
 
     def _tell(self, reason: str, identity: Identity | None = None) -> None:
         fields: dict[str, object] = {"grant": None}

@@ -26,6 +26,12 @@ def refused(reason: str, presented: Presented) -> Event:
     return Event("token_refused", _told("refused", reason, presented))
 
 
+def malformed(kind: str) -> Event:
+    """The refusal of what came as a code or token of this kind, and is none."""
+    about = (("outcome", "refused"), ("reason", "malformed"), ("presented", _KINDS[kind]))
+    return Event("token_refused", about)
+
+
 def _told(outcome: str, reason: str, presented: Presented) -> tuple[tuple[str, object], ...]:
     about = (("outcome", outcome), ("reason", reason), ("presented", _KINDS[presented.kind]))
     # The generation of noise is whatever its sender wrote.

@@ -231,7 +231,7 @@ def _read_rules(rules: Mapping[str, str], ignore_case: bool) -> dict[str, _Decla
 
 
 def _read_rule(text: str, value: str) -> tuple[str, str]:
-    """Method ("" if none is named) and prefix of the rule `text`, which asks for `value`. Raises ValueError."""
+    """Method ("" if none is named) and prefix of a rule, which asks for `value`. Raises ValueError."""
     parts = _RULE.fullmatch(text.strip())
     if parts is None:
         raise ValueError("must be a path such as /api, or a method and a path such as POST /api")

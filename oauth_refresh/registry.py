@@ -20,7 +20,7 @@ from .backends.bulk import reads_two_at_once
 from .cases import Ask, Case, Event, Issue, Policy, Refuse
 from .errors import InvalidGrant, RegistryError
 from .events import Events
-from .outcomes import events_of, refused
+from .outcomes import events_of, malformed, refused
 from .reading_ahead import NOTHING_SEEN, Seen, look_ahead
 from .records import LABEL_MAX, PROPERTIES_BYTES_MAX, Access, Code, Grant, decode, term
 from .refusals import error_of
@@ -417,6 +417,11 @@ class TokenRegistry(AccessChecks):
         """Emit the refusal of a code or token that no rule judged, because its grant is not there."""
         event = refused(reason, presented)
         self.events.emit(event.name, {"grant": presented.grant_id.hex(), **dict(event.fields)})
+
+    def tell_malformed(self, kind: str) -> None:
+        """Emit the refusal of what came as a code or token of this kind, and is none."""
+        event = malformed(kind)
+        self.events.emit(event.name, {"grant": None, **dict(event.fields)})
 
     def _tell(self, answer: Issue | Refuse, presented: Presented, grant: Grant) -> None:
         if isinstance(answer, Refuse) or any(self.events.heard(event.name) for event in answer.events):

@@ -42,7 +42,8 @@ def grantable(
     meant = wanted - (TOLERATED - set(known))
     if not meant:
         return _some_of(set(default), open_to_client, "scope is required: the default is not for this client")
-    return _some_of(meant, open_to_client, "none of the requested scopes is available to this client")
+    available = f"available to this client: {join(open_to_client) or 'none'}"
+    return _some_of(meant, open_to_client, f"scope: none of those requested is known; {available}")
 
 
 def of_client_itself(

@@ -424,7 +424,10 @@ def _has_terms(settings: Settings) -> bool:
 
 def _clients_come_alone(settings: Settings) -> bool:
     """Whether there are clients that need no user, so that a server without users may be meant."""
-    return any("client_credentials" in each.get("grant_types", ()) for each in settings.clients.values())
+    return any(
+        configured_client(name, members).may("client_credentials")
+        for name, members in settings.clients.items()
+    )
 
 
 def _subject(answer: object, setting: str) -> str | None:

@@ -12,6 +12,7 @@ from . import grants
 from .cases import Ask, Case, Issue, Policy, Refuse
 from .grants import Standing
 from .records import Grant, alive
+from .refusals import error_of
 from .story_words import ENDS, EVENTS, OUTCOMES, REASONS, STANDINGS
 from .tokens import ACCESS, CODE, Presented, Secrets
 
@@ -26,11 +27,15 @@ class Happening(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What is heard by whoever presents the token now, why, and what can be done about it."""
+    """What is heard by whoever presents the token now, why, and what can be done about it.
+
+    `hears` is the error, and what becomes of the grant by it; empty for a token that is good.
+    """
 
     outcome: str
     text: str
     advice: str
+    hears: str = ""
 
 
 class Told(NamedTuple):
@@ -82,13 +87,17 @@ def verdict(
     """What the rules answer if `client_id` presents this now. Nothing is stored."""
     if presented.kind == ACCESS:
         access = grants.check_access(grant, presented.hash, now)
-        return _refusal(access, grant) if isinstance(access, Refuse) else Verdict("good", *OUTCOMES["good"])
+        if isinstance(access, Refuse):
+            return _refusal_of_access(access, grant)
+        return Verdict("good", *OUTCOMES["good"])
     if presented.kind == CODE:
         return _verdict_of_code(grant, presented, now)
     answer = grants.refresh(Case(grant, presented, Ask(client_id), now, policy, secrets))
     if isinstance(answer, Issue):
         return Verdict(answer.outcome, *OUTCOMES[answer.outcome])
-    return _refusal(answer, grant)
+    code = error_of(answer, presented).code
+    ends = answer.store is not None and answer.store.revoked_at is not None and grant.revoked_at is None
+    return _refusal(answer, grant)._replace(hears=f"{code}, and the grant ends." if ends else f"{code}.")
 
 
 def _verdict_of_code(grant: Grant, presented: Presented, now: float) -> Verdict:
@@ -98,7 +107,8 @@ def _verdict_of_code(grant: Grant, presented: Presented, now: float) -> Verdict:
     if grant.revoked_at is not None:
         return _refusal(Refuse("revoked"), grant)
     if code.redeemed:
-        return _refusal(Refuse("code_reused"), grant)
+        hears = "invalid_grant, and the grant ends if everything else in the request is right."
+        return _refusal(Refuse("code_reused"), grant)._replace(hears=hears)
     if not alive(code.expires_at, now):
         return _refusal(Refuse("code_expired"), grant)
     return Verdict("good", *OUTCOMES["code"])
@@ -122,14 +132,22 @@ def verdict_of_grant(grant: Grant, now: float) -> Verdict:
 
 def unknown() -> Verdict:
     """The verdict where there is no such grant."""
-    return Verdict("unknown_grant", *REASONS["unknown_grant"])
+    return Verdict("unknown_grant", *REASONS["unknown_grant"], "invalid_grant.")
+
+
+def _refusal_of_access(refusal: Refuse, grant: Grant) -> Verdict:
+    reason = refusal.reason
+    if reason == "expired":
+        reason = "access_expired" if not grant.refresh_hash else "access_expired_alone"
+    found = _refusal(Refuse(reason), grant)
+    return found._replace(outcome=refusal.reason, hears="401 invalid_token, and renews or asks its user.")
 
 
 def _refusal(refusal: Refuse, grant: Grant) -> Verdict:
     text, advice = REASONS[refusal.reason]
     if refusal.reason == "revoked":
         text, advice = ENDS.get(grant.revoked_why, (f"The grant was ended ({grant.revoked_why}).", advice))
-    return Verdict(refusal.reason, text, advice)
+    return Verdict(refusal.reason, text, advice, "invalid_grant.")
 
 
 # --- the time line --------------------------------------------------------------------------------

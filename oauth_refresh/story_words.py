@@ -127,6 +127,14 @@ REASONS: Mapping[str, Words] = {
         "The access token has expired, and this grant has no refresh token.",
         "Make a new one: oauth-refresh token create, with a longer --ttl or with --refresh.",
     ),
+    "access_expired_alone": _say(
+        "The access token has expired. The grant goes on: its refresh token is judged by itself.",
+        "The program renews with its refresh token; if it does not, explain that one.",
+    ),
+    "malformed": _say(
+        "It is no code or token of this server's kind, or not the whole of it.",
+        "Check that the program stores and sends all of it, and that it is not one of another server.",
+    ),
     "code_expired": _say(
         "The authorization code expired before the client redeemed it.",
         """The user connects the program again; nothing else brings the grant back. OAUTH_CODE_TTL sets how

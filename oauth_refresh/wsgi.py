@@ -41,7 +41,7 @@ def application_to_wrap(named: str | None) -> WSGIApplication:
     try:
         found: Any = reduce(getattr, path.split("."), _module(named, module_name))
     except AttributeError:
-        raise ConfigurationError(f"OAUTH_REFRESH_APP={named}: {module_name} has no {path}") from None
+        raise ConfigurationError(f"OAUTH_REFRESH_APP={named}: {_lacks(module_name, path)}") from None
     if name.endswith("()"):
         found = found()
     if not callable(found):
@@ -62,6 +62,12 @@ def _module(named: str, module_name: str) -> object:
             f"OAUTH_REFRESH_APP={named}: there is no module {error.name}; start the server in the "
             "application's folder, or name that folder in PYTHONPATH"
         ) from None
+
+
+def _lacks(module_name: str, path: str) -> str:
+    module = import_module(module_name)
+    there = [name for name in ("application", "app", "create_app") if callable(getattr(module, name, None))]
+    return f"{module_name} has no {path}" + (f"; it has {there[0]}" if there else "")
 
 
 def _wrapped() -> OAuthMiddleware:

@@ -168,7 +168,11 @@ def test_unknown_and_empty_parameters_change_nothing() -> None:
         ),
         ({"code_challenge": "x" * 42}, "invalid_request", "code_challenge must be 43 base64url characters"),
         ({"scope": 'a"b'}, "invalid_scope", "scope contains a character that is not allowed"),
-        ({"scope": "x y"}, "invalid_scope", "none of the requested scopes is available to this client"),
+        (
+            {"scope": "x y"},
+            "invalid_scope",
+            "scope: none of those requested is known; available to this client: a b c",
+        ),
         ({"resource": "https://other.example"}, "invalid_target", "resource is not one of this server's"),
         (
             {"resource": BASE + "/api#x"},

@@ -54,6 +54,29 @@ def session_user() -> Any:
     return session.get("user")
 
 
+def test_a_view_behind_a_scope_that_does_not_exist_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    app = application()
+    OAuthRefresh(app, login="user")
+
+    @app.get("/write")
+    @require_scope("notes:wirte")
+    def write() -> str:
+        return "written"
+
+    for _ in range(2):
+        assert app.test_client().get("/write").status_code == 401
+    (told,) = [message for message in caplog.messages if "require_scope" in message]
+    assert "'notes:wirte'" in told
+
+
+def test_a_login_in_a_session_that_there_cannot_be_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    app = application(SECRET_KEY=None)
+    OAuthRefresh(app, login="user", login_url="/login")
+    assert any(
+        "SECRET_KEY is not set, and without it there is no session" in each for each in caplog.messages
+    )
+
+
 def whole_flow(
     server: InProcess, browser: Browser, client: Registered, user: str = "alice"
 ) -> dict[str, Any]:
@@ -313,7 +336,7 @@ def test_a_view_on_a_protected_path_asks_for_more() -> None:
     metadata = OPEN_METADATA[:-1] + '/api"'
     assert short.headers["WWW-Authenticate"] == (
         'Bearer realm="oauth", error="insufficient_scope", '
-        f'error_description="the access token lacks a scope", {metadata}, scope="notes:read notes:write"'
+        f'error_description="the access token lacks notes:write", {metadata}, scope="notes:read notes:write"'
     )
     assert server.api(both, "/api/notes", "DELETE").text == "gone"
 

@@ -21,6 +21,11 @@ CORS = {
     "Access-Control-Expose-Headers": "WWW-Authenticate, DPoP-Nonce, Mcp-Session-Id, MCP-Protocol-Version, "
     "Retry-After",
 }
+MIXED_UP = {
+    "error": "invalid_token",
+    "error_description": "this is a refresh token: it goes to the token endpoint, "
+    "the access token comes here",
+}
 INVALID = {"error": "invalid_token", "error_description": "the access token is expired, revoked or unknown"}
 OTHER_RESOURCE = {
     "error": "invalid_token",
@@ -62,7 +67,8 @@ def parameters(challenge: str) -> dict[str, str]:
 @pytest.mark.requirement("CORS-07")
 def test_without_credentials_the_challenge_names_no_error(server: InProcess) -> None:
     answer = server.api(None)
-    body = b'{"error":"unauthorized","error_description":"a bearer access token is needed"}'
+    text = "an access token is needed, in the header Authorization: Bearer TOKEN"
+    body = b'{"error":"unauthorized","error_description":"%s"}' % text.encode()
     assert (answer.status, answer.body) == (401, body)
     assert dict(answer.headers) == {
         "Content-Type": "application/json",
@@ -192,6 +198,14 @@ def test_every_request_needs_its_token(server: InProcess, token: str) -> None:
 # --- judging the token ----------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("token", ["ort_" + "A" * 91, "ort_x"])
+def test_a_refresh_token_is_told_where_it_belongs(server: InProcess, token: str) -> None:
+    answer = server.api(token)
+    assert answer.status == 401
+    assert answer.json == MIXED_UP
+    assert answer.headers["WWW-Authenticate"].startswith('Bearer realm="oauth", error="invalid_token"')
+
+
 @pytest.mark.requirement("RS-10")
 def test_other_kinds_of_tokens_are_no_access_tokens(server: InProcess) -> None:
     client = server.register()
@@ -201,7 +215,8 @@ def test_other_kinds_of_tokens_are_no_access_tokens(server: InProcess) -> None:
     others = [code, tokens["refresh_token"], "oat_" + tokens["refresh_token"][4:], "ort_" + genuine[4:]]
     for other in others:
         answer = server.api(other)
-        assert (answer.status, answer.json) == (401, INVALID)
+        told = MIXED_UP if other.startswith("ort_") else INVALID
+        assert (answer.status, answer.json) == (401, told)
     assert server.api(genuine).status == 200
 
 
@@ -285,11 +300,11 @@ def test_a_token_of_another_audience_is_not_blamed_on_the_host_it_is_used_at(ser
 def test_a_scope_too_few_is_403_with_all_that_is_needed_and_held(server: InProcess) -> None:
     narrow = server.tokens(scope="notes:read")["access_token"]
     answer = server.api(narrow, "/api/notes", "POST")
-    told = {"error": "insufficient_scope", "error_description": "the access token lacks a scope"}
+    told = {"error": "insufficient_scope", "error_description": "the access token lacks notes:write"}
     assert (answer.status, answer.json) == (403, told)
     assert answer.headers["WWW-Authenticate"] == (
         'Bearer realm="oauth", error="insufficient_scope", '
-        f'error_description="the access token lacks a scope", {METADATA}/api/notes", '
+        f'error_description="the access token lacks notes:write", {METADATA}/api/notes", '
         'scope="notes:read notes:write"'
     )
     assert server.api(narrow, "/api/notes").status == 200

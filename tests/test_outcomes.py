@@ -107,8 +107,13 @@ REFUSED: dict[str, tuple[Callable[[InProcess], object], str, dict[str, object]]]
     ),
     "not a token": (
         lambda server: server.refresh(server.register(), "x"),
-        "request_refused",
-        {"error": "invalid_grant", "reason": "refresh_token is not well formed"},
+        "token_refused",
+        {"outcome": "refused", "reason": "malformed", "presented": "refresh token", "grant": None},
+    ),
+    "not a code": (
+        lambda server: server.redeem(server.register(), server.tokens()["refresh_token"]),
+        "token_refused",
+        {"outcome": "refused", "reason": "malformed", "presented": "code", "grant": None},
     ),
     "not a grant type": (
         lambda server: server.token(server.register(), grant_type="password"),

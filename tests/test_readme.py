@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -77,6 +79,23 @@ def test_the_readmes_application_shows_notes_to_who_has_a_token(client: FlaskCli
     token = registry.create("ada", ["notes:read"]).access_token
     answer = client.get("/api/notes", headers={"Authorization": f"Bearer {token}"})
     assert answer.get_json() == {"user": "ada", "notes": ["Buy ink"]}
+
+
+def test_a_token_made_by_hand_opens_the_readmes_application(elsewhere: Path) -> None:
+    (elsewhere / "notes.py").write_text(readme_code())
+    shown = (ROOT / "README.md").read_text("utf-8")
+    command = "oauth token create --subject ada --scope notes:read"
+    assert f"TOKEN=$(flask --app FILE {command})" in shown
+    made = subprocess.run(
+        [sys.executable, "-m", "flask", "--app", "notes.py", *command.split()],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    app = run((elsewhere / "notes.py").read_text())["app"]
+    answer = app.test_client().get("/api/notes", headers={"Authorization": f"Bearer {made.stdout.strip()}"})
+    assert json.dumps(answer.get_json(), separators=(",", ":"), sort_keys=True) in shown
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

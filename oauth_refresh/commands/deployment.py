@@ -85,7 +85,8 @@ class Deployment:
         beside = getattr(backend, "old", backend).beside
         if beside is not None and not os.path.exists(beside):
             advice = (
-                "run this in the server's folder and with its settings, or name the registry with --registry"
+                "run this in the server's folder and with its settings, or name the registry with "
+                "--registry; a Flask application keeps it in its instance folder: use `flask oauth` there"
             )
             if self._server is not None:
                 advice = "flask oauth init makes it, and so does the application when it first needs it"

@@ -157,4 +157,6 @@ def _tell(story: dict[str, Any]) -> None:
     click.echo("\nIf its client came now:" if token is None else "\nIf it were presented now:")
     good = verdict["outcome"] in ("good", "rotated", "repeated", "caught_up", "rolled_forward")
     click.secho(f"  {verdict['text']}", fg="green" if good else "red")
+    if verdict["hears"]:
+        click.echo(f"  The program hears: {verdict['hears']}")
     click.echo(f"\nWhat to do:\n  {verdict['advice']}")

@@ -97,7 +97,9 @@ def list_(deployment: Deployment, ended_too: bool, as_json: bool, **chosen: obje
         show_json_list(members(each, now) for each in found)
         return
     rows = (_row(each, now) for each in found)
-    show_table(("GRANT", "SUBJECT", "CLIENT", "STATE", "CREATED", "LAST USED", "SCOPES"), rows)
+    heads = ("GRANT", "SUBJECT", "CLIENT", "STATE", "CREATED", "LAST USED", "SCOPES")
+    if not show_table(heads, rows) and not ended_too:
+        click.echo("No grant is alive. --all shows those that have ended.", err=True)
 
 
 @grant.command()

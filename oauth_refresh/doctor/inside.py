@@ -45,6 +45,11 @@ def examine(server: Server) -> Iterator[Finding]:
     yield from _protection(settings, server)
     yield from _grace(settings)
     yield from _event_log(settings)
+    if settings.issuer is None:
+        yield ok(
+            "outside",
+            "Not looked at from outside: name the URL for that, as in doctor https://notes.example.org",
+        )
 
 
 def tell_at_start(server: Server, *, guards: bool) -> None:
@@ -145,7 +150,7 @@ def _registry_folder(backend: Backend) -> Iterator[Finding]:
     if folder and not os.path.isdir(folder):
         yield error(
             "registry",
-            f"There is no folder {folder}, where the registry is to be: every request will be answered with 503.",
+            f"There is no folder {folder}, where the registry is to be: every request will be 503.",
             "Make it, for the account of the server alone (mode 0700).",
         )
 
@@ -219,7 +224,8 @@ def _protection(settings: Settings, server: Server) -> Iterator[Finding]:
     yield warning(
         "protection",
         "No path is protected: every request reaches the application without a token.",
-        'Set OAUTH_PROTECT, for example to "/api=notes:read"; only a server whose tokens others check needs none.',
+        'Set OAUTH_PROTECT, for example to "/api=notes:read"; '
+        "only a server whose tokens others check needs none.",
     )
 
 

@@ -31,6 +31,7 @@ from ..pages import ConsentView
 from ..parameters import Parameters, read_form, read_query
 from ..redirects import display_host, find_redirect, form_action_source, is_loopback_redirect
 from ..responses import error_response, prefers_json
+from ..scopes import TOLERATED, join, parse_scope
 from ..server import Server, User
 from ..wording import say
 from .returns import answer, back, fault, query_of
@@ -77,13 +78,19 @@ def _fault(request: Request) -> OAuthError:
 
 
 def _wanted(server: Server, query: Parameters, target: Target, addresses: Addresses) -> Wanted:
-    return read_wanted(
+    wanted = read_wanted(
         query,
         target.client,
         known_scopes=server.scopes_for(target.client),
         default_scopes=partial(server.default_scopes_for, addresses),
         known_resources=server.resources(addresses),
     )
+    left_out = set(parse_scope(query.get("scope") or "")) - TOLERATED - set(wanted.scopes)
+    if left_out:
+        client_id = target.client.client_id
+        fields = {"client": client_id, "scopes": join(left_out), "asked_for": join(wanted.scopes)}
+        server.events.emit_sparingly("scopes_left_out", fields, client_id, 60)
+    return wanted
 
 
 def _ask(visit: Visit, user: User, target: Target, wanted: Wanted, prompts: list[str]) -> Response:

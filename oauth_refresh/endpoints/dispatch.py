@@ -217,5 +217,8 @@ def _empty(headers: list[tuple[str, str]]) -> Response:
 
 def _not_allowed(endpoint: Endpoint) -> Response:
     allowed = ", ".join((*endpoint.methods, "OPTIONS"))
-    told = {"error": "invalid_request", "error_description": f"the method must be one of {allowed}"}
+    told = {
+        "error": "invalid_request",
+        "error_description": f"the method must be {' or '.join(endpoint.methods)}",
+    }
     return json_response(told, 405, [("Allow", allowed)])

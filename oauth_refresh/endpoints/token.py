@@ -23,9 +23,11 @@ from ..resources import select
 from ..responses import Tokens
 from ..scopes import TOLERATED, join, of_client_itself, parse_scope
 from ..server import Server
-from ..tokens import CODE, REFRESH, Presented, read
+from ..tokens import ACCESS, CODE, REFRESH, Presented, read
 
 _encode = msgspec.json.Encoder().encode
+
+_KINDS = {CODE: "an authorization code", ACCESS: "an access token", REFRESH: "a refresh token"}
 
 KNOWN = (
     "grant_type",
@@ -173,9 +175,14 @@ def _presented(server: Server, form: Parameters, name: str, kind: str) -> Presen
         raise InvalidRequest(f"{name}: missing")
     form.require_printable((name,))
     presented = server.registry.read(text)
-    if presented is None or presented.kind != kind:
-        raise InvalidGrant(f"{name}: not valid", detail=f"{name} is not well formed")
-    return presented
+    if presented is not None and presented.kind == kind:
+        return presented
+    error = InvalidGrant(
+        f"{name}: {'not valid' if presented is None else f'this is {_KINDS[presented.kind]}'}"
+    )
+    error.told = True
+    server.registry.tell_malformed(kind)
+    raise error
 
 
 def _ask(server: Server, form: Parameters, client_id: str | None, addresses: Addresses) -> Ask:

@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from oauth_refresh.cli import main
 from oauth_refresh.commands.deployment import Deployment
 from oauth_refresh.errors import OAuthError
+from oauth_refresh.records import decode
 from oauth_refresh.server import Server
 from oauth_refresh.tokens import mint_access, mint_refresh, read
 
@@ -315,12 +316,21 @@ def test_each_row_of_the_rule_table_is_told_right(stage: Stage, row: str) -> Non
 @pytest.mark.parametrize("row", ROWS)
 def test_what_is_told_is_what_then_happens(stage: Stage, row: str) -> None:
     token = ROWS[row][0](stage)
-    told = stage.explain(token).outcome
+    explained = stage.explain(token)
+    told, hears = explained.outcome, explained.story["verdict"]["hears"]
     heard: list[Any] = []
     stage.server.events.listen(
         lambda name, fields: heard.append(fields.get("reason") or fields.get("outcome"))
     )
-    stage.refresh(token, seconds=0)
+    ended = decode(stage.body().body).revoked_at
+    answer = ""
+    try:
+        stage.server.registry.rotate_via_refresh_token(token, client_id="probe")
+    except OAuthError as error:
+        ends = "" if decode(stage.body().body).revoked_at == ended else ", and the grant ends"
+        answer = f"{error.code}{ends}."
+    assert hears == answer
+    assert (f"The program hears: {hears}" in explained.text) == bool(answer)
     assert told in heard
 
 
@@ -356,6 +366,15 @@ def test_access_tokens_are_explained_too(stage: Stage) -> None:
     assert "Of access tokens only the last two are kept" in stage.explain(first).text
     unknown = stage.explain(mint_access(bytes.fromhex(stage.grant), bytes(32)))
     assert unknown.outcome == "unknown"
+    assert unknown.story["verdict"]["hears"].startswith("401 invalid_token")
+
+
+def test_a_token_of_a_script_that_has_expired_is_made_anew(stage: Stage) -> None:
+    alone = stage.server.registry.create("alice", ["notes:read"]).access_token
+    stage.clock.forward(86400)
+    told = stage.explain(alone)
+    assert told.outcome == "expired"
+    assert "oauth-refresh token create" in told.story["verdict"]["advice"]
 
 
 def test_codes_are_explained_too(stage: Stage) -> None:

@@ -420,3 +420,18 @@ def test_a_fault_of_ours_is_told_by_redirect(
     assert number in caplog.text
     assert "inner" not in answer.location
     assert alice.submit(page.form("decision"), decision="allow").parameters["code"]
+
+
+def test_scopes_that_a_client_cannot_have_are_left_out_and_told(
+    server: InProcess, client: Registered, alice: Browser
+) -> None:
+    heard: list[dict[str, object]] = []
+    server.registry.events.listen(
+        lambda name, fields: heard.append(dict(fields)) if name == "scopes_left_out" else None
+    )
+    for _ in range(2):
+        page = alice.get(server.authorize_url(client, scope="notes:read notes:wirte openid"))
+        assert "Read your notes" in page.text
+    assert heard == [
+        {"client": client.client_id, "scopes": "notes:wirte", "asked_for": "notes:read", "count": 1}
+    ]

@@ -27,7 +27,7 @@ OTHER_VERIFIER = "another-verifier-of-between-43-and-128-characters"
         ("x", "invalid_grant", "code: not valid"),
         ("oac_" + "A" * 63, "invalid_grant", "code: not valid"),
         ("oac_" + "A" * 64, *NOT_VALID_CODE.values()),
-        ("ort_" + "A" * 91, "invalid_grant", "code: not valid"),
+        ("ort_" + "A" * 91, "invalid_grant", "code: this is a refresh token"),
         ("\u00fc", "invalid_request", "code: only printable ASCII characters are allowed"),
         ("a\nb", "invalid_request", "code: only printable ASCII characters are allowed"),
     ],

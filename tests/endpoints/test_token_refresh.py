@@ -24,7 +24,8 @@ MALFORMED_TOKEN = {"error": "invalid_grant", "error_description": "refresh_token
         ("", "invalid_request", "refresh_token: missing"),
         ("x", *MALFORMED_TOKEN.values()),
         ("ort_" + "A" * 91, *NOT_VALID_TOKEN.values()),
-        ("oac_" + "A" * 64, *MALFORMED_TOKEN.values()),
+        ("oac_" + "A" * 64, "invalid_grant", "refresh_token: this is an authorization code"),
+        ("oat_" + "A" * 64, "invalid_grant", "refresh_token: this is an access token"),
         ("é", "invalid_request", "refresh_token: only printable ASCII characters are allowed"),
     ],
 )
