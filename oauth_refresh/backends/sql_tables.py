@@ -1,11 +1,11 @@
 """The tables of a SQL registry, their DDL, and every statement on them.
 
-Layout, chosen for at most 800 bytes per record of 450 bytes with two index terms, and so that one statement
+Layout, chosen for at most 800 bytes per record of 450 bytes with its index terms, and so that one statement
 is all of a swap, whatever changes with it:
 
-- The index terms stand in the record's own row, eight columns with 8 bytes of a hash each, in place of a
-  second table: changing them is part of the same UPDATE. Unused ones are NULL and, in PostgreSQL, in no
-  index. The hash has no key, so `find` may name a stranger's record once in 2**64; callers read each one.
+- The index terms stand in the record's own row, a column each with 8 bytes of a hash, in place of a second
+  table: changing them is part of the same UPDATE. Unused ones are NULL and, in PostgreSQL, in no index.
+  There are as few as are needed: PostgreSQL opens every index of a row that it changes. The hash has no key, so `find` may name a stranger's record once in 2**64; callers read each one.
 - `id` orders the pages of `find`. It stays the same while its record does, so a walk misses no record whose
   terms change places.
 - `due` is an hour at or before that of `expires_at`, and indexed in its place. A swap never moves it on: a
@@ -157,7 +157,7 @@ _NAMED = tuple(f"key_{number}" for number in range(DEAD_AT_ONCE))
 
 
 def state_values(body: bytes, expires_at: float | None, terms: Iterable[bytes]) -> dict[str, object]:
-    """What `create` and `replace` store. More than eight terms are a ValueError."""
+    """What `create` and `replace` store. More than INDEX_TERMS_MAX terms are a ValueError."""
     hashes = sorted({term_hash(term) for term in terms})
     if len(hashes) > INDEX_TERMS_MAX:
         raise ValueError(f"a record has at most {INDEX_TERMS_MAX} index terms")

@@ -81,7 +81,7 @@ def test_a_get_is_one_round_trip(store: Store, line: Line) -> None:
 
 def test_a_swap_is_one_round_trip_whatever_it_changes(store: Store, line: Line) -> None:
     backend = store.open(port=line.port)
-    terms = [[b"a"], [b"a"], [b"b", b"c"], [], [b"%d" % number for number in range(8)]]
+    terms = [[b"a"], [b"a"], [b"b", b"c"], [], [b"d", b"b"]]
 
     def live(key: bytes) -> None:
         body = b""
@@ -146,9 +146,9 @@ def test_a_swap_of_the_same_body_wins(backend: SQLBackend) -> None:
         assert backend.swap(b"k", Entry(b"1", b"1"), b"1", NOW, [b"term"]) is True
 
 
-def test_more_than_eight_terms_are_refused(backend: SQLBackend) -> None:
-    with pytest.raises(ValueError, match="at most 8 index terms"):
-        backend.swap(b"k", None, b"1", index=[b"%d" % number for number in range(9)])
+def test_more_terms_than_there_are_places_for_are_refused(backend: SQLBackend) -> None:
+    with pytest.raises(ValueError, match="at most 2 index terms"):
+        backend.swap(b"k", None, b"1", index=[b"%d" % number for number in range(3)])
 
 
 def test_a_walk_misses_no_record_whose_terms_change_places(backend: SQLBackend) -> None:
@@ -160,8 +160,8 @@ def test_a_walk_misses_no_record_whose_terms_change_places(backend: SQLBackend) 
         if len(named) % 400 == 0:
             for other in (keys[0], keys[700], keys[-1]):
                 entry = backend.get(other)
-                more = [b"%d %d" % (len(named), number) for number in range(len(named) // 400)]
-                assert backend.swap(other, entry, b"%d" % len(named), index=[b"term", *more])
+                more = b"%d" % len(named)
+                assert backend.swap(other, entry, more, index=[b"term", more])
         named.append(key)
     assert named == keys
 
