@@ -76,12 +76,12 @@ def _record(grant: Grant) -> Record:
 
 def _grant(number: int, now: float) -> Grant:
     code = Code(hash_token(mint_code(_id(number), bytes(32))), "c" * 43, "http://127.0.0.1:33418/", now, True)
-    replaced = Access(_drawn(b"replaced", number), _SCOPES, _AUDIENCE, "", now + 30)
+    replaced = Access(_drawn(b"replaced", number), None, None, "", now + 30)
     return Grant(
         id=_id(number),
         client_id=client_id(number),
         subject=f"user-{number}@example.org",
-        access=Access(hash_token(access_token(number)), _SCOPES, _AUDIENCE, "", now + _DAY),
+        access=Access(hash_token(access_token(number)), None, None, "", now + _DAY),
         previous=Previous(_drawn(b"before", number), now, replaced),
         used=True,
         # Later than now: filling takes longer than the interval at which a use is noted again.

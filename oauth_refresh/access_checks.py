@@ -105,7 +105,7 @@ class AccessChecks:
         if presented is None or presented.kind != ACCESS:
             return _NOISE
         entry = self.backend.get(b"g" + presented.grant_id)
-        grant = None if entry is None else decode(entry.body)
+        grant = None if entry is None else decode(entry.body, presented.grant_id)
         access = grants.check_access(grant or grants.DUMMY, presented.hash, self.clock())
         if grant is None or isinstance(access, Refuse):
             return Refuse("unknown")
@@ -119,7 +119,7 @@ class AccessChecks:
         entry = self.backend.get(key)
         if entry is None:
             return Refuse("unknown")
-        grant = decode(entry.body)
+        grant = decode(entry.body, presented.grant_id)
         now = self.clock()
         access = grants.check_access(grant, presented.hash, now)
         if isinstance(access, Refuse):
@@ -135,14 +135,14 @@ class AccessChecks:
         return identity
 
     def _identity(self, grant: Grant, access: Access) -> Identity:
-        scopes = access.scopes
+        scopes = grant.scopes_of(access)
         if self._implied and not self._implied.keys().isdisjoint(scopes):
             scopes = tuple(sorted(set(scopes).union(*(self._implied.get(scope, ()) for scope in scopes))))
         return Identity(
             grant.subject,
             grant.client_id,
             scopes,
-            access.audience,
+            grant.audience_of(access),
             access.expires_at,
             grant.id.hex(),
             MappingProxyType(grant.properties) if grant.properties else _NO_PROPERTIES,
@@ -163,7 +163,8 @@ class AccessChecks:
                 again = self.backend.get(b"g" + presented.grant_id)
                 if again is None:
                     return
-                marked = grants.mark_used(decode(again.body), presented.hash, self.clock(), self._interval)
+                now_there = decode(again.body, presented.grant_id)
+                marked = grants.mark_used(now_there, presented.hash, self.clock(), self._interval)
                 if marked is None:
                     return
                 entry, stored = again, marked

@@ -83,7 +83,7 @@ def _grant(fields: Fields, circumstances: Circumstances) -> Grant | None:
     access_hash = fields.hash("hash")
     if access_hash and expires_at is None:
         circumstances.warn(f"the imported token {fields.token_id} has no end until its first rotation")
-    access = Access(access_hash, scopes, (), "", expires_at) if access_hash else None
+    access = Access(access_hash, None, None, "", expires_at) if access_hash else None
     revoked_at = fields.time("revoked_at")
     if fields.flag("revoked") and revoked_at is None:
         revoked_at = now

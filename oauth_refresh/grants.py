@@ -50,7 +50,7 @@ DUMMY = Grant(
     id=bytes(16),
     client_id="",
     subject="",
-    access=Access(bytes(32), (), (), "", 0.0),
+    access=Access(bytes(32), None, None, "", 0.0),
     previous=Previous(bytes(32), 0.0),
     used=False,
     last_used_at=None,
@@ -418,8 +418,11 @@ def _rights(case: Case) -> Rights:
 
 
 def _new_access(access_token: str, rights: Rights, case: Case) -> Access:
-    expires_at = _capped(case.now + case.policy.access_ttl, case.grant.ends_at)
-    return Access(hash_token(access_token), rights.scopes, rights.audience, rights.proof_key, expires_at)
+    grant = case.grant
+    expires_at = _capped(case.now + case.policy.access_ttl, grant.ends_at)
+    scopes = None if rights.scopes == grant.scopes else rights.scopes
+    audience = None if rights.audience == grant.resources else rights.audience
+    return Access(hash_token(access_token), scopes, audience, rights.proof_key, expires_at)
 
 
 def _capped(expires_at: float, end: float | None) -> float:

@@ -22,7 +22,7 @@ def describe(key: bytes, body: bytes, now: float) -> tuple[float | None, tuple[b
     """
     kind = key[:1]
     if kind == b"g":
-        grant = decode(body)
+        grant = decode(body, key[1:])
         return forget_at(grant), index_terms(grant)
     if kind == b"c":
         return clients.forget_at_of(body), ()

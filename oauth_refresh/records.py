@@ -13,9 +13,10 @@ import msgspec
 
 from .errors import RegistryError
 
-FORMAT = 1
-"""The first byte of every encoded grant."""
+FORMAT = 2
+"""The first byte of every encoded grant. The id is left out: it is the record's key."""
 
+GRANT_ID_BYTES = 16
 FORGET_AFTER = 3600.0
 """Seconds that a grant is kept after the last of its tokens has expired."""
 
@@ -24,11 +25,14 @@ PROPERTIES_BYTES_MAX = 4096
 
 
 class Access(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """An access token: its hash, what it is good for, and when it ends (seconds since 1970, None: never)."""
+    """An access token: its hash, what it is good for, and when it ends (seconds since 1970, None: never).
+
+    Scopes and audience are None where they are the grant's own: most are, and they fill half a record.
+    """
 
     hash: bytes
-    scopes: tuple[str, ...]
-    audience: tuple[str, ...]
+    scopes: tuple[str, ...] | None
+    audience: tuple[str, ...] | None
     proof_key: str
     expires_at: float | None
 
@@ -86,6 +90,14 @@ class Grant(msgspec.Struct, array_like=True, frozen=True, gc=False):
     rotations: tuple[float, ...] = ()
     label: str = ""
 
+    def scopes_of(self, access: Access) -> tuple[str, ...]:
+        """What this access token of the grant is good for."""
+        return self.scopes if access.scopes is None else access.scopes
+
+    def audience_of(self, access: Access) -> tuple[str, ...]:
+        """The resources that this access token of the grant is good for; none for the whole server."""
+        return self.resources if access.audience is None else access.audience
+
     def __repr__(self) -> str:
         # The seed is a secret, and a default repr would carry it into tracebacks.
         return f"<grant {self.id.hex()} generation {self.generation}>"
@@ -93,8 +105,13 @@ class Grant(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 _FIELDS = len(Grant.__struct_fields__)
 _FORMAT_BYTE = bytes((FORMAT,))
-_HEAD = _FORMAT_BYTE + b"\xdc" + _FIELDS.to_bytes(2, "big")
+_ARRAY = b"\xdc"
+_HEAD = _FORMAT_BYTE + _ARRAY + _FIELDS.to_bytes(2, "big")
 """What a record begins with that has exactly the fields of this release."""
+
+_ID_HEAD = b"\xc4\x10"
+_AFTER_ID = 3 + len(_ID_HEAD) + GRANT_ID_BYTES
+"""Where the second field begins, in what the encoder makes of a grant."""
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Grant)
@@ -103,33 +120,38 @@ _raw_decoder = msgspec.msgpack.Decoder(list[msgspec.Raw])
 
 def encode(grant: Grant, like: bytes | None = None) -> bytes:
     """The record as bytes. Trailing fields of `like` that this release does not know are carried over."""
-    body = _encoder.encode(grant)
+    fields = _encoder.encode(grant)[_AFTER_ID:]
     if like is not None and not like.startswith(_HEAD):
         tail = _unknown_tail(like)
         if tail:
             count = _FIELDS + len(tail)
-            body = b"\xdc" + count.to_bytes(2, "big") + body[3:] + b"".join(bytes(item) for item in tail)
-    return _FORMAT_BYTE + body
+            head = _FORMAT_BYTE + _ARRAY + count.to_bytes(2, "big")
+            return head + fields + b"".join(bytes(item) for item in tail)
+    return _HEAD + fields
 
 
 def _unknown_tail(body: bytes) -> tuple[msgspec.Raw, ...]:
     if int.from_bytes(body[2:4], "big") <= _FIELDS:
         return ()
-    return tuple(_raw_decoder.decode(body[1:])[_FIELDS:])
+    return tuple(_raw_decoder.decode(_with_id(body, bytes(GRANT_ID_BYTES)))[_FIELDS:])
 
 
-def decode(body: bytes) -> Grant:
-    """The grant that these bytes hold.
+def _with_id(body: bytes, grant_id: bytes) -> bytes:
+    return b"".join((body[1:4], _ID_HEAD, grant_id, body[4:]))
+
+
+def decode(body: bytes, grant_id: bytes) -> Grant:
+    """The grant that these bytes hold, which lay under this id of 16 bytes.
 
     Raises `RegistryError` for a format that this release cannot read: that is never "no such grant".
     """
-    if body[:1] != b"\x01":
+    if body[:1] != _FORMAT_BYTE:
         raise RegistryError(
             f"a grant record has format {body[0] if body else 'none'}, this release reads format {FORMAT}: "
-            "it was written by a newer release, or the registry is damaged"
+            "it was written by a newer release, or by one before 0.1.0, or the registry is damaged"
         )
     try:
-        return _decoder.decode(body[1:])
+        return _decoder.decode(_with_id(body, grant_id))
     except (msgspec.MsgspecError, ValueError) as error:
         # Text that is not UTF-8 raises UnicodeDecodeError, which is a ValueError and no MsgspecError.
         raise RegistryError("a grant record is damaged: restore the registry from a backup") from error

@@ -18,13 +18,13 @@ from functools import lru_cache
 from hashlib import sha256
 
 from .keyed_hashes import hmac_sha256, keyed
+from .records import GRANT_ID_BYTES
 from .values import Value
 
 CODE = "oac_"
 ACCESS = "oat_"
 REFRESH = "ort_"
 
-GRANT_ID_BYTES = 16
 SECRET_BYTES = 32
 TAG_BYTES = 16
 GENERATION_MAX = 2**32 - 1

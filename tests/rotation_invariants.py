@@ -38,14 +38,14 @@ class JudgedMachine(StagedMachine):
     def i1_one_chain(self, work: UnderWay) -> None:
         """What is handed out is the record's current refresh token, and there is one for each generation."""
         stage, token = work.stage, work.verdict.refresh_token
-        assert derivation.digest(token) == decode(stage.at.body).refresh_hash
+        assert derivation.digest(token) == decode(stage.at.body, stage.family.grant_id).refresh_hash
         if len(stage.keys_used | {stage.family.origin[token][1]}) == 1:
             generation = derivation.generation_of(token)
             same = [text for text in stage.refresh_tokens if derivation.generation_of(text) == generation]
             assert same in ([], [token])
 
     def i1_all_that_would_be_accepted_lies_on_one_chain(self, stage: Stage, host: Host) -> None:
-        record = decode(stage.at.body)
+        record = decode(stage.at.body, stage.family.grant_id)
         rotating, answers = set(), set()
         for text in stage.refresh_tokens:
             answer, _ = self.ask("refresh", record, Request(text), host)
@@ -71,7 +71,7 @@ class JudgedMachine(StagedMachine):
                 self._works(stage, process.refresh_token, host)
 
     def _works(self, stage: Stage, refresh_token: str, host: Host) -> None:
-        record = decode(stage.at.body)
+        record = decode(stage.at.body, stage.family.grant_id)
         answer, _ = self.ask("refresh", record, Request(refresh_token), host)
         assert isinstance(answer, Issue)
         stored = answer.store or record
@@ -111,7 +111,10 @@ class JudgedMachine(StagedMachine):
         in_time = self.now - stage.retired_at[token] <= terms.catch_up_window
         if behind <= terms.catch_up_generations and in_time and known:
             assert isinstance(work.answer, Issue)
-            assert derivation.digest(work.answer.refresh_token or "") == decode(work.read.body).refresh_hash
+            assert (
+                derivation.digest(work.answer.refresh_token or "")
+                == decode(work.read.body, work.stage.family.grant_id).refresh_hash
+            )
 
     def i9_the_newest_token_still_works(self, stage: Stage, newest: str, host: Host) -> None:
         """After a rollback, the secret unchanged, the newest refresh token gives the successor it had."""
@@ -120,7 +123,9 @@ class JudgedMachine(StagedMachine):
         if not (newest and unchanged and alive and self.terms.roll_forward):
             return
         for token in (newest, max(stage.refresh_tokens, key=derivation.generation_of)):
-            answer, _ = self.ask("refresh", decode(stage.at.body), Request(token), host)
+            answer, _ = self.ask(
+                "refresh", decode(stage.at.body, stage.family.grant_id), Request(token), host
+            )
             assert isinstance(answer, Issue)
             assert answer.refresh_token == derivation.next_refresh(stage.family.line(host.keys[0]), token)
 
@@ -163,7 +168,7 @@ class JudgedMachine(StagedMachine):
 
     def i7_what_was_revoked_stays_revoked(self, stage: Stage) -> None:
         """Whatever is stored later, unless a failover loses the revocation itself."""
-        record = decode(stage.at.body)
+        record = decode(stage.at.body, stage.family.grant_id)
         if stage.at.ghost.dead:
             for text in stage.refresh_tokens[-3:]:
                 for host in self.hosts:

@@ -159,7 +159,7 @@ class StagedMachine(RuleBasedStateMachine):
     def decide(
         self, stage: Stage, kind: str, request: Request, host: Host, process: Process | None = None
     ) -> UnderWay:
-        record = decode(stage.at.body)
+        record = decode(stage.at.body, stage.family.grant_id)
         answer, store = self.ask(kind, record, request, host)
         verdict = self._judge(stage, kind, request, host)
         if process is not None and kind == "refresh":

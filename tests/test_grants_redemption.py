@@ -300,7 +300,7 @@ def test_a_pair_can_be_opened_without_a_code():
             generation=1,
             refresh_hash=derivation.digest(refresh),
             refresh_expires_at=START + REFRESH_TTL,
-            access=Access(derivation.digest(access), SCOPES, RESOURCES, "", START + ACCESS_TTL),
+            access=Access(derivation.digest(access), None, None, "", START + ACCESS_TTL),
         ),
         access,
         refresh,

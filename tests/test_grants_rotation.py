@@ -290,8 +290,19 @@ def test_an_access_token_may_be_narrower_and_the_grant_keeps_its_own(ask: dict[s
     assert answer.rights == rights
     assert answer.refresh_token == TOKENS[2]
     assert answer.access_token == derivation.next_access(LINE, TOKENS[1], 0, rights.scopes, rights.audience)
+    grant, access = played.grant, played.grant.access
+    assert access is not None
     told = (rights.scopes, rights.audience, rights.proof_key)
-    assert played.grant.access == Access(derivation.digest(answer.access_token), *told, START + ACCESS_TTL)
+    assert (grant.scopes_of(access), grant.audience_of(access), access.proof_key) == told
+    assert (access.hash, access.expires_at) == (
+        derivation.digest(answer.access_token),
+        START + ACCESS_TTL,
+    )
+    # What is the grant's own is not kept twice.
+    assert (access.scopes is None, access.audience is None) == (
+        rights.scopes == SCOPES,
+        rights.audience == RESOURCES,
+    )
     assert (played.grant.scopes, played.grant.resources) == (SCOPES, RESOURCES)
     assert issued(played.refresh(TOKENS[2])).rights == Rights(SCOPES, RESOURCES)
 

@@ -10,8 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple, Protocol
 
 INDEX_TERMS_MAX = 2
-"""Of one record: whose grant it is, and which client's. In PostgreSQL each place more costs every swap 5 us."""
-
+"""Of one record: whose grant it is, and which client's."""
 KEY_BYTES_MAX = 512
 
 Copies = Literal["none", "wanted", "required"]

@@ -5,7 +5,8 @@ is all of a swap, whatever changes with it:
 
 - The index terms stand in the record's own row, a column each with 8 bytes of a hash, in place of a second
   table: changing them is part of the same UPDATE. Unused ones are NULL and, in PostgreSQL, in no index.
-  There are as few as are needed: PostgreSQL opens every index of a row that it changes. The hash has no key, so `find` may name a stranger's record once in 2**64; callers read each one.
+  There are as few as are needed: PostgreSQL opens every index of a row that it changes. The hash has no
+  key, so `find` may name a stranger's record once in 2**64; callers read each one.
 - `id` orders the pages of `find`. It stays the same while its record does, so a walk misses no record whose
   terms change places.
 - `due` is an hour at or before that of `expires_at`, and indexed in its place. A swap never moves it on: a

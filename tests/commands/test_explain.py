@@ -322,12 +322,16 @@ def test_what_is_told_is_what_then_happens(stage: Stage, row: str) -> None:
     stage.server.events.listen(
         lambda name, fields: heard.append(fields.get("reason") or fields.get("outcome"))
     )
-    ended = decode(stage.body().body).revoked_at
+    ended = decode(stage.body().body, bytes.fromhex(stage.grant)).revoked_at
     answer = ""
     try:
         stage.server.registry.rotate_via_refresh_token(token, client_id="probe")
     except OAuthError as error:
-        ends = "" if decode(stage.body().body).revoked_at == ended else ", and the grant ends"
+        ends = (
+            ""
+            if decode(stage.body().body, bytes.fromhex(stage.grant)).revoked_at == ended
+            else ", and the grant ends"
+        )
         answer = f"{error.code}{ends}."
     assert hears == answer
     assert (f"The program hears: {hears}" in explained.text) == bool(answer)

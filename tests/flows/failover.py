@@ -95,7 +95,7 @@ def _generations(replica: valkey.Server, fleet: Fleet) -> dict[str, int]:
     with valkey.running([copy]):
         values = copy.ask("MGET", *(_name(session.grant) for session in fleet.sessions))
     return {
-        session.grant: decode(value[read_head(value).size :]).generation
+        session.grant: decode(value[read_head(value).size :], bytes.fromhex(session.grant)).generation
         for session, value in zip(fleet.sessions, values, strict=True)
         if value is not None
     }

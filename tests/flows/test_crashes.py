@@ -77,8 +77,9 @@ class Havoc:
 
     def _stored(self, token: Secret) -> bool:
         """Whether the registry has the successor of this token already."""
-        entry = self._registry.get(b"g" + bytes.fromhex(grant_id(token)))
-        return entry is not None and decode(entry.body).generation > generation_of(token)
+        raw = bytes.fromhex(grant_id(token))
+        entry = self._registry.get(b"g" + raw)
+        return entry is not None and decode(entry.body, raw).generation > generation_of(token)
 
     def enough(self) -> bool:
         return (
