@@ -128,14 +128,8 @@ class Sparing:
         self._name = name
         self._seconds = seconds
         self._kept_back: dict[str, list[float]] = {}
-
-    def keeps_back(self, key: str) -> bool:
+        self.keeps_back: Callable[[str], bool] = _keeper_back(self._kept_back, clock)
         """Whether there was one for this key just now. It is counted then, and its fields are not needed."""
-        found = self._kept_back.get(key)
-        if found is None or self._clock() >= found[0]:
-            return False
-        found[1] += 1
-        return True
 
     def emit(self, fields: Mapping[str, object], key: str) -> None:
         """One that was not kept back, with the `count` of those that were since the one before."""
@@ -145,6 +139,21 @@ class Sparing:
             self._kept_back.clear()
         self._kept_back[key] = [self._clock() + self._seconds, 0]
         self._emit(self._name, {**fields, "count": count})
+
+
+def _keeper_back(kept: dict[str, list[float]], clock: Callable[[], float]) -> Callable[[str], bool]:
+    # Of every refused token: a function with all that it needs at hand.
+    def keeps_back(key: str) -> bool:
+        try:
+            found = kept[key]
+        except KeyError:
+            return False
+        if clock() >= found[0]:
+            return False
+        found[1] += 1
+        return True
+
+    return keeps_back
 
 
 def on_every_server(broadcast: Callable[[Events, str, Mapping[str, object]], None]) -> None:

@@ -24,7 +24,7 @@ from .tokens import REFRESH, read
 from .values import Value
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+    from _typeshed.wsgi import WSGIEnvironment
 
 TOKEN_KEY = "oauth_refresh.token"
 
@@ -91,6 +91,7 @@ class Guard:
     ) -> None:
         self._events = registry.events
         self._refusals = registry.events.sparing("access_refused", 60)
+        self._keeps_back = self._refusals.keeps_back
         self._check = registry.check
         self._addresses = addresses
         self._set_remote_user = set_remote_user
@@ -173,18 +174,22 @@ class Guard:
         return self._told(environ, gate, 403, "insufficient_scope", text, scope)
 
     def _refused(self, environ: WSGIEnvironment, gate: _Gate, token: str, refusal: Refuse) -> Refusal:
-        if "," in token:
-            # WSGI joins repeated headers with commas, which no token contains.
-            self._tell("two_credentials")
-            return self._told(environ, gate, 400, "invalid_request", "more than one credential", gate.scope)
-        reason = refusal.reason
+        reason, answer = refusal.reason, gate.invalid
         # The letters that spell the grant stand for it: a refusal must not cost more than an admission.
-        key = reason if reason == "noise" else reason + token[_GRANT]
-        if not self._refusals.keeps_back(key):
+        key = reason + token[_GRANT]
+        if reason == "noise":
+            if "," in token:
+                # WSGI joins repeated headers with commas, which no token contains.
+                self._tell("two_credentials")
+                text = "more than one credential"
+                return self._told(environ, gate, 400, "invalid_request", text, gate.scope)
+            key = reason
+            if token[:4] == REFRESH:
+                answer = gate.mixed_up
+        if not self._keeps_back(key):
             presented = read(token)
             grant = None if presented is None else presented.grant_id.hex()
             self._refusals.emit({"grant": grant, "reason": reason}, key)
-        answer = gate.mixed_up if token.startswith(REFRESH) else gate.invalid
         return answer if self._cors else self._for_browsers(environ, answer)
 
     def _tell(self, reason: str, identity: Identity | None = None) -> None:
@@ -192,7 +197,7 @@ class Guard:
         if identity is not None:
             fields = {"grant": identity.grant_id, "client": identity.client_id, "subject": identity.subject}
         key = f"{reason} {fields['grant']}"
-        if not self._refusals.keeps_back(key):
+        if not self._keeps_back(key):
             self._refusals.emit({**fields, "reason": reason}, key)
 
     def _told(
@@ -232,12 +237,6 @@ def forget_user(environ: WSGIEnvironment) -> None:
     """Take out what the server in front says of the user: on a protected path only the token says."""
     environ.pop("REMOTE_USER", None)
     environ.pop("AUTH_TYPE", None)
-
-
-def send(refusal: Refusal, environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
-    """Answer a WSGI request with a refusal."""
-    start_response(refusal.status, list(refusal.headers))
-    return [] if environ["REQUEST_METHOD"] == "HEAD" else [refusal.body]
 
 
 def _wrong_host(identity: Identity, gate: _Gate) -> str | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from .cors import METHOD_OVERRIDES, is_preflight
 from .errors import ConfigurationError, InvalidScope
-from .guard import TOKEN_KEY, Guard, forget_user, send
+from .guard import TOKEN_KEY, Guard, forget_user
 from .paths import PUBLIC, Requirement
 from .scopes import parse_scope
 from .setting_loading import load_settings
@@ -99,7 +99,8 @@ class OAuthMiddleware:
             else:
                 refusal = self._admit(environ, requirement)
                 if refusal is not None:
-                    return send(refusal, environ, start_response)
+                    start_response(refusal.status, [*refusal.headers])
+                    return [refusal.body] if method != "HEAD" else []
         return self.app(environ, start_response)
 
     def _plan(self, method: str, path: str) -> Any:

@@ -135,10 +135,13 @@ def _arrivals(connection: Connection) -> Callable[[int], list[Any]] | None:
 
 
 def _packed(connection: Connection, commands: Sequence[Command]) -> list[bytes]:
-    """The commands as they are sent. redis-py looks at every value once more before it does the same."""
+    """The commands as they are sent: in one piece, for redis-py sends each piece of a list by itself.
+
+    redis-py looks at every value once more before it packs them.
+    """
     if _pack is None:
-        return connection.pack_commands(commands)
-    return [_pack(tuple(command)) for command in commands]
+        return [b"".join(connection.pack_commands(commands))]
+    return [b"".join([_pack(tuple(command)) for command in commands])]
 
 
 class Server:
