@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.flows.headless import User
+from tests.flows.servers import Waitress
 from tests.interop.node_programs import NodeClient
 
 pytestmark = pytest.mark.slow
@@ -38,6 +39,23 @@ def test_eight_connections_that_meet_a_401_at_once_keep_all_eight(tell: Any) -> 
     assert found["rounds"] == [["alice"] * 8] * 3
     # One of the code, and one for each round.
     assert (found["pairs"], found["visits"], found["invalidated"]) == (4, 1, [])
+
+
+@pytest.mark.parametrize("generation", ["1", "2"])
+@pytest.mark.parametrize(("policy", "late"), [("catch-up", "alice"), ("revoke", "UnauthorizedError")])
+def test_a_connection_that_is_overtaken_twice_goes_on_by_catch_up_alone(
+    tmp_path: Path, generation: str, policy: str, late: str
+) -> None:
+    """Its token is then two generations old, which a thief's is, too: I4 wants the grant dead without it."""
+    server = Waitress(tmp_path, {"OAUTH_REUSE_POLICY": policy})
+    try:
+        found = NodeClient(tmp_path).run("mcp_sdk.mjs", User(), generation, f"{server.base}/mcp", "overtaken")
+    finally:
+        server.close()
+    assert (found["others"], found["late"]) == (["alice", "alice"], late)
+    # The first one, that of each of the quick ones; catching up makes none.
+    assert found["pairs"] == 3
+    assert found["invalidated"] == ([] if policy == "catch-up" else ["tokens"])
 
 
 @pytest.mark.requirement("Q-11")

@@ -105,6 +105,27 @@ const stories = {
     return { rounds, pairs: new Set(store.pairs).size }
   },
 
+  // A connection whose renewal is on its way while two others renew, one after the other, from the same store.
+  async overtaken() {
+    const clients = []
+    while (clients.length < 3) clients.push(await connect())
+    const [slow, ...quick] = clients
+    spoil()
+    let go, sent
+    const held = new Promise((resolve) => { go = resolve })
+    const ready = new Promise((resolve) => { sent = resolve })
+    renewal = () => { renewal = async () => {}; sent(); return held }
+    const late = whoAmI(slow).then((found) => found.subject, (error) => error.constructor.name)
+    await ready
+    const others = []
+    for (const client of quick) {
+      spoil()
+      others.push((await whoAmI(client)).subject)
+    }
+    go()
+    return { others, late: await late, pairs: new Set(store.pairs).size }
+  },
+
   // The grant is gone, then the registration: the client comes back from both.
   async lost() {
     const client = await connect()
