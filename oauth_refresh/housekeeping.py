@@ -38,10 +38,12 @@ class Housekeeping:
         if not self._interval:
             return None
         due, now = self._due, self._clock()
+        if due is not None and now < due[1]:
+            return None
         if due is None or due[0] != os.getpid():
             self._due = (os.getpid(), now + random.uniform(0, self._interval))  # noqa: S311 - spreads load
             return None
-        if now < due[1] or not self._lock.acquire(blocking=False):
+        if not self._lock.acquire(blocking=False):
             return None
         try:
             if self._due != due:

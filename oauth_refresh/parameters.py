@@ -9,8 +9,7 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
-from typing import cast
+from typing import Any
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
@@ -145,9 +144,11 @@ def _too_large() -> RequestTooLarge:
 def _parse(raw: bytes, where: str) -> Parameters:
     if not raw.translate(None, _MEANS_ITSELF) and raw.count(b"&") < FIELDS_MAX:
         # Nothing has to be decoded, and if no pair has an odd form, nothing read twice: most refreshes.
-        pairs = cast("list[tuple[str, str]]", [pair.split("=") for pair in raw.decode().split("&")])
-        with suppress(ValueError):  # one of them is no pair
-            return Parameters(pairs, plain=True)
+        plain: Any = [pair.split("=") for pair in raw.decode().split("&")]
+        try:
+            return Parameters(plain, plain=True)
+        except ValueError:
+            pass  # one of them is no pair
     try:
         text = raw.decode("ascii", "surrogateescape")
         pairs = parse_qsl(

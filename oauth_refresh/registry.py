@@ -78,6 +78,8 @@ class TokenRegistry(AccessChecks):
         draw: Callable[[int], bytes] = os.urandom,
     ) -> None:
         super().__init__(backend, last_used_interval, implied, clock)
+        self.looks_ahead = reads_two_at_once(backend)
+        """Whether `look_ahead` may find anything."""
         self._secrets = secrets
         self.policy = policy
         self.events = events if events is not None else Events()
@@ -86,11 +88,6 @@ class TokenRegistry(AccessChecks):
         self._subject_check = subject_check
         self._terms = terms
         self._draw = draw
-
-    @property
-    def looks_ahead(self) -> bool:
-        """Whether `look_ahead` may find anything."""
-        return reads_two_at_once(self.backend)
 
     @property
     def secrets(self) -> Secrets:
@@ -309,9 +306,7 @@ class TokenRegistry(AccessChecks):
             terms = policy if self._terms is None else self._terms(grant, policy)
             answer = rule(Case(grant, presented, ask, now, terms, self.secrets))
             if answer.store is None or self._swap(entry, answer.store, _copies(answer)):
-                if isinstance(answer, Refuse) or any(
-                    self.events.heard(event.name) for event in answer.events
-                ):
+                if isinstance(answer, Refuse) or self._is_heard(answer.events):
                     self._emit(events_of(answer, presented), answer.store or grant)
                 return answer
             pause(attempt)
@@ -423,9 +418,12 @@ class TokenRegistry(AccessChecks):
         event = malformed(kind)
         self.events.emit(event.name, {"grant": None, **dict(event.fields)})
 
-    def _tell(self, answer: Issue | Refuse, presented: Presented, grant: Grant) -> None:
-        if isinstance(answer, Refuse) or any(self.events.heard(event.name) for event in answer.events):
-            self._emit(events_of(answer, presented), grant)
+    def _is_heard(self, events: tuple[Event, ...]) -> bool:
+        # Of every renewal, and a generator would take longer than what it asks.
+        for event in events:  # noqa: SIM110
+            if self.events.heard(event.name):
+                return True
+        return False
 
     def _emit(self, events: tuple[Event, ...], grant: Grant) -> None:
         for event in events:
