@@ -25,6 +25,7 @@ def load_settings(
     keywords: Mapping[str, object] | None = None,
     defaults: Mapping[str, object] | None = None,
     config_file: str | None = None,
+    quietly: bool = False,
 ) -> Settings:
     """Read and check the settings of all layers; the later ones win, key by key.
 
@@ -35,7 +36,8 @@ def load_settings(
     has OAUTH_SECRET_KEY, SECRET_KEY and SECRET_KEY_FALLBACKS of `config` serve.
 
     Raises ConfigurationError with all mistakes at once, one line each, none with a secret in it. Unknown
-    OAUTH_ keys in the environment and in `config`, where applications keep their own, are logged instead.
+    OAUTH_ keys in the environment and in `config`, where applications keep their own, are logged instead,
+    and so is what is more likely a mistake; not if `quietly`, for who loads them once more.
     """
     layers = lay_all(
         (about.name for about in declarations()),
@@ -56,7 +58,7 @@ def load_settings(
     if problems:
         raise ConfigurationError(problems)
     settings = replace(settings, warnings=(*settings.warnings, *misgivings(settings)))
-    for warning in settings.warnings:
+    for warning in () if quietly else settings.warnings:
         logger.warning("%s", warning)
     return settings
 

@@ -72,7 +72,7 @@ def _lacks(module_name: str, path: str) -> str:
 
 def _wrapped() -> OAuthMiddleware:
     try:
-        made = OAuthMiddleware(application_to_wrap(load_settings().refresh_app))
+        made = OAuthMiddleware(application_to_wrap(load_settings(quietly=True).refresh_app))
     except ConfigurationError as error:
         if "gunicorn.arbiter" not in sys.modules:
             raise

@@ -76,7 +76,7 @@ def test_the_name_may_come_from_a_file(load: Load, tmp_path: Path) -> None:
         ("", "OAUTH_REFRESH_APP is not set"),
         ("nosuch.wsgi:application", "there is no module nosuch;"),
         ("legacyapp.deeper:application", "there is no module legacyapp.deeper;"),
-        ("legacyapp:app", "legacyapp has no app"),
+        ("legacyapp:app", "legacyapp has no app; it has application"),
         ("legacyapp:number", "is of type int, which cannot be called"),
         ("legacyapp.py application", "does not have the form package.module:name"),
     ],
@@ -115,6 +115,20 @@ def test_what_nobody_notices_until_a_user_does_is_said_at_start(
     caplog.clear()
     load(OAUTH_REFRESH_APP="legacyapp", OAUTH_PROTECT="/api", OAUTH_TRUST_REMOTE_USER="on")
     assert caplog.messages == []
+
+
+def test_what_looks_like_a_mistake_is_told_once(load: Load, caplog: pytest.LogCaptureFixture) -> None:
+    load(
+        OAUTH_REFRESH_APP="legacyapp",
+        OAUTH_PROTECT="/api=a",
+        OAUTH_TRUST_REMOTE_USER="on",
+        OAUTH_SCOPES="a=Read, b=File",
+        OAUTH_PROTEKT="/api",
+    )
+    assert [message.partition(";")[0] for message in caplog.messages] == [
+        "OAUTH_PROTEKT (environment): there is no such setting",
+        "OAUTH_SCOPES: the description of 'a' contains 'b'",
+    ]
 
 
 def test_what_the_application_lacks_is_its_own_error(load: Load) -> None:
