@@ -91,14 +91,15 @@ def list_(deployment: Deployment, ended_too: bool, as_json: bool, **chosen: obje
       oauth-refresh grant list --client oc_3q2-7w --created-after 2h --json
       oauth-refresh grant list --idle 30d
     """
-    found = _find(deployment, Chosen(**chosen), ended_too)  # type: ignore[arg-type]
+    wanted = Chosen(**chosen)  # type: ignore[arg-type]
+    found = _find(deployment, wanted, ended_too)
     now = deployment.registry.clock()
     if as_json:
         show_json_list(members(each, now) for each in found)
         return
     rows = (_row(each, now) for each in found)
     heads = ("GRANT", "SUBJECT", "CLIENT", "STATE", "CREATED", "LAST USED", "SCOPES")
-    if not show_table(heads, rows) and not ended_too:
+    if not show_table(heads, rows) and not ended_too and not wanted:
         click.echo("No grant is alive. --all shows those that have ended.", err=True)
 
 
