@@ -14,7 +14,10 @@ import msgspec
 from .errors import RegistryError
 
 FORMAT = 2
-"""The first byte of every encoded grant. The id is left out: it is the record's key."""
+"""The first byte of every encoded grant. The id is left out: it is the record's key.
+
+The format before, which is still read, had the id in it, and named the scopes of each token.
+"""
 
 GRANT_ID_BYTES = 16
 FORGET_AFTER = 3600.0
@@ -105,6 +108,7 @@ class Grant(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 _FIELDS = len(Grant.__struct_fields__)
 _FORMAT_BYTE = bytes((FORMAT,))
+_FORMAT_BEFORE = bytes((FORMAT - 1,))
 _ARRAY = b"\xdc"
 _HEAD = _FORMAT_BYTE + _ARRAY + _FIELDS.to_bytes(2, "big")
 """What a record begins with that has exactly the fields of this release."""
@@ -137,6 +141,8 @@ def _unknown_tail(body: bytes) -> tuple[msgspec.Raw, ...]:
 
 
 def _with_id(body: bytes, grant_id: bytes) -> bytes:
+    if body[:1] == _FORMAT_BEFORE:
+        return body[1:]
     return b"".join((body[1:4], _ID_HEAD, grant_id, body[4:]))
 
 
@@ -145,10 +151,10 @@ def decode(body: bytes, grant_id: bytes) -> Grant:
 
     Raises `RegistryError` for a format that this release cannot read: that is never "no such grant".
     """
-    if body[:1] != _FORMAT_BYTE:
+    if body[:1] != _FORMAT_BYTE and body[:1] != _FORMAT_BEFORE:
         raise RegistryError(
             f"a grant record has format {body[0] if body else 'none'}, this release reads format {FORMAT}: "
-            "it was written by a newer release, or by one before 0.1.0, or the registry is damaged"
+            "it was written by a newer release, or the registry is damaged"
         )
     try:
         return _decoder.decode(_with_id(body, grant_id))

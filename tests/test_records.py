@@ -14,6 +14,7 @@ from oauth_refresh.cases import Ask, Issue
 from oauth_refresh.errors import RegistryError
 from oauth_refresh.records import (
     FORGET_AFTER,
+    FORMAT,
     LABEL_MAX,
     PROPERTIES_BYTES_MAX,
     Access,
@@ -35,6 +36,8 @@ from .line import (
     PENDING,
     POLICY,
     REFRESH_TTL,
+    RESOURCES,
+    SCOPES,
     START,
     VERIFIER,
     WAITING_CODE,
@@ -85,7 +88,7 @@ def test_what_was_encoded_is_decoded(grant: Grant):
 
 
 def test_the_first_byte_is_the_format():
-    assert encode(FULL)[0] == 2
+    assert encode(FULL)[0] == FORMAT == 2
 
 
 def test_the_fields_stand_in_an_order_that_only_grows():
@@ -164,10 +167,32 @@ def test_fields_that_an_older_release_did_not_write_have_their_defaults():
     assert decode(spelled([*required]), PENDING.id) == replace(PENDING, code=None)
 
 
-@pytest.mark.parametrize("first", [0, 1, 3, 0x7B, 255])
+@pytest.mark.parametrize("first", [0, 3, 0x7B, 255])
 def test_another_format_is_a_registry_error_and_never_no_such_grant(first: int):
     with pytest.raises(RegistryError, match=f"has format {first}, this release reads format 2"):
         decode(bytes([first]) + encode(FULL)[1:], FULL.id)
+
+
+def as_before(grant: Grant, *fields: object) -> bytes:
+    """The record as the format before had it: with its id, and with the scopes of each token."""
+    return b"\x01" + msgspec.msgpack.encode([*msgspec.structs.astuple(grant), *fields])
+
+
+def test_the_format_before_is_read_and_moved_on_by_the_next_write():
+    named = replace(PENDING, access=Access(bytes(32), SCOPES, RESOURCES, "", START + 9), scopes=SCOPES)
+    body = as_before(named, "from the future")
+    assert decode(body, named.id) == named
+    again = encode(named, body)
+    assert again == newer(named, "from the future")
+    assert again[0] == FORMAT
+
+
+def test_a_grant_of_the_format_before_goes_on():
+    played = redeemed()
+    played.body = as_before(played.grant)
+    assert refresh_token_of(played.refresh(TOKENS[1])) == TOKENS[2]
+    assert played.body[0] == FORMAT
+    assert played.use(access_token(2)) == played.grant.access
 
 
 def test_an_empty_record_is_a_registry_error():
