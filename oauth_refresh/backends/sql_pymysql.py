@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -22,7 +23,15 @@ def driver(address: Address) -> tuple[Dialect, Callable[[], Any]]:
     options = _options(address)
 
     def connect() -> Any:
-        return pymysql.connect(**options, **_tls(address))
+        try:
+            return pymysql.connect(**options, **_tls(address))
+        except pymysql.err.OperationalError as error:
+            # PyMySQL leaves a Unix socket open that it could not connect, and its error holds it in a cycle:
+            # while the server is down, each request would leave one more until they are collected.
+            original = getattr(error, "original_exception", None)
+            if original is not None:
+                traceback.clear_frames(original.__traceback__)
+            raise
 
     return MySQLDialect_pymysql(dbapi=pymysql), connect
 

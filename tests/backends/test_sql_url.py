@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 
 from oauth_refresh.backends.sql import SQLBackend, open_url
 from oauth_refresh.backends.sql_address import OPTIONS, Address, read_address
-from oauth_refresh.errors import ConfigurationError
+from oauth_refresh.errors import ConfigurationError, RegistryError
 
 UNREADABLE = (
     "the {0}: URL cannot be read; write {0}://user:password@host:port/database, and in the password "
@@ -157,6 +159,20 @@ def test_opening_connects_to_nothing_and_logs_where_to(caplog: pytest.LogCapture
         "registry: postgresql://a:5432,[::1]:1/db, tables oauth_refresh_*",
         "registry: mysql:///none/db, tables oauth_refresh_*",
     ]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts open files as Linux lists them")
+def test_a_server_that_is_down_costs_no_open_socket_for_each_try(tmp_path: Path) -> None:
+    backend = open_url(f"mysql://u@/db?unix_socket={tmp_path}/none.sock")
+    before = len(os.listdir("/proc/self/fd"))
+    gc.disable()
+    try:
+        for _ in range(5):
+            with pytest.raises(RegistryError, match=r"none\.sock"):
+                backend.get(b"k")
+        assert len(os.listdir("/proc/self/fd")) == before
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize(
