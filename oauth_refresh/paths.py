@@ -45,7 +45,7 @@ _WORK = 16_384
 _RULE = re.compile(r"(?:([A-Za-z-]+)\s+)?(/.*)", re.DOTALL)
 _PATTERN = re.compile(r"[*<>{}]")
 _RUN_TOGETHER = re.compile(r":/|,\s*/")
-_WITH_SCOPES = re.compile(r"[=,]")
+_WITH_SCOPES = re.compile(r"[=,:]")
 SEPARATORS = 'path and scopes are parted by "=", as in /api=notes:read, rules by commas, scopes by spaces'
 _NO_SCOPE = re.compile(r"^/|[,;=]")
 _ORIGIN = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*:)?//[^/]*")

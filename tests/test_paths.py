@@ -327,6 +327,8 @@ MISTAKES = [
     ("/api:", "r", 'parted by "="'),
     ("/api:/x", "r", 'parted by "="'),
     ("/api=r", "", 'parted by "="'),
+    ("/api:r", "", 'parted by "="'),
+    ("/api:notes:read", "", 'parted by "="'),
     ("/api", "r;", "scopes by spaces"),
     ("/api", "r, w", "scopes by spaces"),
     ("/api", "r;/b=w", "scopes by spaces"),

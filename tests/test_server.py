@@ -155,7 +155,7 @@ def test_a_login_of_the_built_in_page_counts_where_there_is_one(tmp_path: Any) -
 
 @pytest.mark.parametrize(
     ("answer", "subject"),
-    [(True, "Al"), ("u-1", "u-1"), (7, "7"), (None, None), (False, None), ("", None)],
+    [(True, "Al"), ("u-1", "u-1"), (7, "7"), (None, None), (False, None), ("", None), (0, None), (-1, None)],
 )
 def test_a_password_check_answers_the_subject_or_true(answer: object, subject: str | None) -> None:
     asked: list[tuple[str, str]] = []

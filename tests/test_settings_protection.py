@@ -113,6 +113,7 @@ def test_protection_is_paths_and_the_scopes_they_need(given: object, rules: dict
         ("/api: r", "'/api: r': path and scopes are parted by \"=\""),
         ("/api r", "'/api r': path and scopes are parted by \"=\""),
         ("POST /api r", "'POST /api r': path and scopes are parted by \"=\""),
+        ("/api:r", "'/api:r': path and scopes are parted by \"=\""),
         ("/api:=r", "'/api:': path and scopes are parted by \"=\""),
         ("/api=r; POST /api=w", "'/api': path and scopes are parted by \"=\""),
         ({"/api": "r, w"}, "'/api': path and scopes are parted by \"=\""),

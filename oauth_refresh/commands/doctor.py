@@ -59,7 +59,7 @@ def _outside(url: str) -> Iterator[Finding]:
 
 
 def _everything(deployment: Deployment, url: str | None) -> Iterator[Finding]:
-    from ..doctor import error, inside, outside, together
+    from ..doctor import error, inside, ok, outside, together
 
     try:
         server = deployment.server
@@ -73,6 +73,8 @@ def _everything(deployment: Deployment, url: str | None) -> Iterator[Finding]:
     yield from inner
     url = url or server.settings.issuer
     if url is None:
+        text = "Not looked at from outside: name the URL for that, as in doctor https://notes.example.org"
+        yield ok("outside", text)
         return
     prefixes = None if callable(server.settings.protect) else server.prefixes
     seen = outside.examine(url, prefixes)
