@@ -34,7 +34,10 @@ _RENEWED_AFTER = 86400.0
 TRIES = 8
 
 _NO_SECRET = bytes(32)
+_NAMELESS = "client authentication is missing: client_id in the body, or HTTP Basic with a secret"
 _UNKNOWN_OR_WRONG = "unknown client, or wrong client authentication"
+_UNKNOWN_OR_SILENT = "unknown client, or one that was registered with a client_secret and sent none"
+"""Each is one text for both, so that nobody learns which ids there are."""
 
 
 class Client(msgspec.Struct, array_like=True, frozen=True):
@@ -337,12 +340,12 @@ class Clients:
     def authenticate(self, credentials: Credentials, seen: Seen = NOTHING_SEEN) -> Client:
         """The client that these credentials prove, or that a public client's request names.
 
-        Raises `InvalidClient`, with one text for an unknown client and a wrong secret, and
+        Raises `InvalidClient`, with one text for an unknown client and a wrong or missing secret, and
         `TooManyRequests` instead once too many wrong secrets were tried. The right one always passes. A
         metadata document is fetched only if it is not known: see `DocumentClients.current` for its errors.
         """
         if credentials.client_id is None:
-            raise invalid_client("client authentication is missing")
+            raise invalid_client(_NAMELESS)
         if not credentials.pairs:
             client = self.get(credentials.client_id, seen)
             if client is None and self._documents_for(credentials.client_id) is not None:
@@ -351,7 +354,7 @@ class Clients:
                 # Not counted, for nothing was guessed: a client whose registration is gone must hear so
                 # however often it asks, and then registers again.
                 why = "is unknown" if client is None else "has a secret and sent none"
-                raise invalid_client(_UNKNOWN_OR_WRONG, f"{self._in_words(credentials.client_id)} {why}")
+                raise invalid_client(_UNKNOWN_OR_SILENT, f"{self._in_words(credentials.client_id)} {why}")
             return client
         for client_id, secret in credentials.pairs:
             client = self.get(client_id, seen)

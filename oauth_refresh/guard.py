@@ -36,8 +36,11 @@ _LOOPBACK = re.compile(r"(http://(?:localhost|127\.0\.0\.1|\[::1\]))((?::\d+)?(?
 
 _NEEDED = "an access token is needed, in the header Authorization: Bearer TOKEN"
 _MIXED_UP = "this is a refresh token: it goes to the token endpoint, the access token comes here"
+_MALFORMED = "this is no access token of this server (oat_...), or not the whole of one"
 _INVALID = "the access token is expired, revoked or unknown"
 _OTHER_RESOURCE = "the access token was issued for another resource"
+_TELLABLE = re.compile(r"[\x20\x21\x23-\x5b\x5d-\x7e]{1,400}")
+"""What may stand in a challenge (RFC 6750 section 3), and is not too much for a header."""
 
 
 class Refusal(Value, frozen=True, gc=False):
@@ -62,6 +65,7 @@ class _Gate:
         self.audiences = frozenset([*resources, addresses.base])
         self.base = addresses.base
         prefix = requirement.prefixes[0] if requirement.prefixes else ""
+        self.resource = addresses.resource(prefix)
         self.metadata = f'resource_metadata="{addresses.resource_metadata(prefix)}"'
         # Without credentials there is no error to name: the client learns where to go, and what to ask for.
         self.scope = f', scope="{" ".join(self.scopes)}"' if self.scopes else ""
@@ -69,6 +73,7 @@ class _Gate:
         unauthorized = _refusal(401, "unauthorized", _NEEDED, ("WWW-Authenticate", challenge))
         self.unauthorized = unauthorized.with_headers(cors_headers)
         self.invalid = self.told(401, "invalid_token", _INVALID, self.scope).with_headers(cors_headers)
+        self.malformed = self.told(401, "invalid_token", _MALFORMED, self.scope).with_headers(cors_headers)
         self.mixed_up = self.told(401, "invalid_token", _MIXED_UP, self.scope).with_headers(cors_headers)
 
     def told(self, status: int, error: str, text: str, scope: str) -> Refusal:
@@ -131,7 +136,7 @@ class Guard:
         # A token without an audience is good for the whole server: the application minted it itself.
         subject, _, scopes, audience, _, _, _ = identity
         if audience and gate.audiences.isdisjoint(audience):
-            text = _wrong_host(identity, gate) or _OTHER_RESOURCE
+            text = _wrong_host(identity, gate) or _wrong_resource(identity, gate)
             self._tell("audience", identity)
             return self._told(environ, gate, 401, "invalid_token", text, gate.scope)
         for scope in gate.scopes:
@@ -184,8 +189,7 @@ class Guard:
                 text = "more than one credential"
                 return self._told(environ, gate, 400, "invalid_request", text, gate.scope)
             key = reason
-            if token[:4] == REFRESH:
-                answer = gate.mixed_up
+            answer = gate.mixed_up if token[:4] == REFRESH else gate.malformed
         if not self._keeps_back(key):
             presented = read(token)
             grant = None if presented is None else presented.grant_id.hex()
@@ -249,3 +253,9 @@ def _wrong_host(identity: Identity, gate: _Gate) -> str | None:
         if host != here[1] and any(covers(other, audience) for audience in identity.audience):
             return f"the access token was issued for {other}, use that address instead of {gate.base}"
     return None
+
+
+def _wrong_resource(identity: Identity, gate: _Gate) -> str:
+    """What to tell a developer whose token is good, but not here: the client asked for something else."""
+    text = f"{_OTHER_RESOURCE}: for {' or '.join(identity.audience)}, not for {gate.resource}"
+    return text if _TELLABLE.fullmatch(text) else _OTHER_RESOURCE

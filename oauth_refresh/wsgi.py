@@ -6,6 +6,7 @@ application in `legacy/wsgi.py`. All other settings come from the environment or
 
 from __future__ import annotations
 
+import inspect
 import sys
 from functools import reduce
 from importlib import import_module
@@ -43,7 +44,7 @@ def application_to_wrap(named: str | None) -> WSGIApplication:
     except AttributeError:
         raise ConfigurationError(f"OAUTH_REFRESH_APP={named}: {_lacks(module_name, path)}") from None
     if name.endswith("()"):
-        found = found()
+        found = _made(named, found)
     if not callable(found):
         raise ConfigurationError(
             f"OAUTH_REFRESH_APP={named} is of type {type(found).__name__}, which cannot be called"
@@ -52,16 +53,35 @@ def application_to_wrap(named: str | None) -> WSGIApplication:
     return wrapped
 
 
+def _made(named: str, factory: Any) -> Any:
+    try:
+        inspect.signature(factory).bind()
+    except ValueError:
+        # Nothing can be known of some callables that are written in C.
+        pass
+    except TypeError as error:
+        raise ConfigurationError(
+            f"OAUTH_REFRESH_APP={named}: it cannot be called without arguments ({error}); "
+            "leave off the () if it is the application itself"
+        ) from None
+    return factory()
+
+
 def _module(named: str, module_name: str) -> object:
     try:
         return import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise
-        raise ConfigurationError(
-            f"OAUTH_REFRESH_APP={named}: there is no module {error.name}; start the server in the "
-            "application's folder, or name that folder in PYTHONPATH"
-        ) from None
+        told = _no_module(module_name, error.name)
+        raise ConfigurationError(f"OAUTH_REFRESH_APP={named}: {told}") from None
+
+
+def _no_module(module_name: str, missing: str) -> str:
+    told = f"there is no module {missing}; "
+    if missing == module_name and module_name.endswith(".py"):
+        return told + f"leave off .py: {module_name.removesuffix('.py')}"
+    return told + "start the server in the application's folder, or name that folder in PYTHONPATH"
 
 
 def _lacks(module_name: str, path: str) -> str:

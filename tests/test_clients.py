@@ -18,6 +18,7 @@ from oauth_refresh.parameters import Parameters
 from .driving import Clock, basic
 
 UNKNOWN_OR_WRONG = "unknown client, or wrong client authentication"
+UNKNOWN_OR_SILENT = "unknown client, or one that was registered with a client_secret and sent none"
 SECRET = "a:b%c+d é"
 
 
@@ -203,24 +204,19 @@ def test_a_public_client_is_named_and_has_no_secret(clients: Clients) -> None:
 @pytest.mark.parametrize(
     ("authorization", "form"),
     [
-        (None, {"client_id": "web"}),
-        (None, {"client_id": "web", "client_secret": ""}),
         (None, {"client_id": "web", "client_secret": "wrong"}),
         (None, {"client_id": "web", "client_secret": "Secret"}),
         (None, {"client_id": "Web", "client_secret": "secret"}),
-        (None, {"client_id": "nobody"}),
         (None, {"client_id": "nobody", "client_secret": "secret"}),
-        (basic("web", ""), {}),
         (basic("web", "wrong"), {}),
         (basic("nobody", "secret"), {}),
         (basic("", "secret"), {}),
         (basic("cli", "secret"), {}),
         (basic("wéb", "secret"), {}),
         (basic("🙂" * 255, "secret"), {}),
-        ("Bearer x", {"client_id": "web"}),
     ],
 )
-def test_whoever_cannot_prove_it_hears_always_the_same(
+def test_whoever_has_no_right_secret_hears_always_the_same(
     clients: Clients, authorization: str | None, form: dict[str, str]
 ) -> None:
     error = refused(clients, authorization, **form)
@@ -229,9 +225,24 @@ def test_whoever_cannot_prove_it_hears_always_the_same(
     assert who(clients, basic("web", "secret")) == "web"
 
 
+@pytest.mark.requirement("CAUTH-08")
+@pytest.mark.requirement("CAUTH-12")
+@pytest.mark.parametrize("client_id", ["web", "nobody", "oc_3q2-7wAAAAAAAAAAAAAAAAAA"])
+def test_whoever_sends_no_secret_hears_that_one_may_be_missing(clients: Clients, client_id: str) -> None:
+    for authorization, form in (
+        (None, {"client_id": client_id}),
+        (None, {"client_id": client_id, "client_secret": ""}),
+        (basic(client_id, ""), {}),
+        ("Bearer x", {"client_id": client_id}),
+    ):
+        error = refused(clients, authorization, **form)
+        assert error.description == UNKNOWN_OR_SILENT
+        assert error.headers == (("WWW-Authenticate", 'Basic realm="oauth"'),)
+
+
 @pytest.mark.requirement("CAUTH-11")
 def test_a_request_that_names_nobody_lacks_authentication(clients: Clients) -> None:
-    assert refused(clients).description == "client authentication is missing"
+    assert refused(clients).description.startswith("client authentication is missing: client_id in the body")
 
 
 @pytest.mark.requirement("CAUTH-10")

@@ -27,10 +27,15 @@ MIXED_UP = {
     "the access token comes here",
 }
 INVALID = {"error": "invalid_token", "error_description": "the access token is expired, revoked or unknown"}
-OTHER_RESOURCE = {
+MALFORMED = {
     "error": "invalid_token",
-    "error_description": "the access token was issued for another resource",
+    "error_description": "this is no access token of this server (oat_...), or not the whole of one",
 }
+
+
+def other_resource(audience: str, needed: str = "/api") -> dict[str, str]:
+    text = f"the access token was issued for another resource: for {audience}, not for {ORIGIN}{needed}"
+    return {"error": "invalid_token", "error_description": text}
 
 
 @pytest.fixture
@@ -167,10 +172,10 @@ def test_the_scheme_is_read_in_any_case_and_with_any_number_of_spaces(
 )
 def test_a_malformed_token_is_an_invalid_one(server: InProcess, token: str, value: str) -> None:
     answer = server.get("/api", {"Authorization": value.format(token=token)})
-    assert (answer.status, answer.json) == (401, INVALID)
+    assert (answer.status, answer.json) == (401, MALFORMED)
     assert parameters(answer.headers["WWW-Authenticate"]) == {
         "realm": "oauth",
-        **INVALID,
+        **MALFORMED,
         "resource_metadata": f"{ORIGIN}/.well-known/oauth-protected-resource/api",
     }
 
@@ -215,7 +220,7 @@ def test_other_kinds_of_tokens_are_no_access_tokens(server: InProcess) -> None:
     others = [code, tokens["refresh_token"], "oat_" + tokens["refresh_token"][4:], "ort_" + genuine[4:]]
     for other in others:
         answer = server.api(other)
-        told = MIXED_UP if other.startswith("ort_") else INVALID
+        told = MIXED_UP if other.startswith("ort_") else MALFORMED
         assert (answer.status, answer.json) == (401, told)
     assert server.api(genuine).status == 200
 
@@ -253,7 +258,7 @@ def test_a_token_of_another_server_is_unknown(server: InProcess, token: str) -> 
 def test_a_token_for_one_resource_is_no_good_at_another(server: InProcess) -> None:
     token = server.tokens(resource=ORIGIN + "/mcp")["access_token"]
     answer = server.api(token, "/api")
-    assert (answer.status, answer.json) == (401, OTHER_RESOURCE)
+    assert (answer.status, answer.json) == (401, other_resource(ORIGIN + "/mcp"))
     assert [server.api(token, path).status for path in ("/mcp", "/mcp/x", "/open")] == [200, 200, 200]
 
 
@@ -284,8 +289,16 @@ def test_a_token_that_the_application_minted_itself_is_good_everywhere(server: I
 def test_a_token_of_another_audience_is_not_blamed_on_the_host_it_is_used_at(server: InProcess) -> None:
     mine = server.registry.create("bob", [], resources=[ORIGIN + "/mcp"]).access_token
     neighbour = server.registry.create("bob", [], resources=["http://127.0.0.1:80001/api"]).access_token
-    assert server.api(mine).json == OTHER_RESOURCE
-    assert server.api(neighbour).json == OTHER_RESOURCE
+    assert server.api(mine).json == other_resource(ORIGIN + "/mcp")
+    assert server.api(neighbour).json == other_resource("http://127.0.0.1:80001/api")
+
+
+@pytest.mark.parametrize("resources", [['urn:a"b'], ["urn:ä"], [f"{ORIGIN}/{n:0100}" for n in range(5)]])
+def test_what_may_not_stand_in_a_challenge_is_not_told(server: InProcess, resources: list[str]) -> None:
+    token = server.registry.create("bob", [], resources=resources).access_token
+    answer = server.api(token)
+    assert answer.json["error_description"] == "the access token was issued for another resource"
+    assert parameters(answer.headers["WWW-Authenticate"])["error"] == "invalid_token"
 
 
 # --- scopes ---------------------------------------------------------------------------------------

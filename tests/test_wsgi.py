@@ -78,6 +78,10 @@ def test_the_name_may_come_from_a_file(load: Load, tmp_path: Path) -> None:
         ("legacyapp.deeper:application", "there is no module legacyapp.deeper;"),
         ("legacyapp:app", "legacyapp has no app; it has application"),
         ("legacyapp:number", "is of type int, which cannot be called"),
+        ("legacyapp.py:application", "there is no module legacyapp.py; leave off .py: legacyapp$"),
+        ("nosuch.py:application", "there is no module nosuch; start"),
+        ("legacyapp:application()", r"without arguments \(missing .* 'environ'\); leave off the \(\)"),
+        ("legacyapp:number()", "7 is not a callable"),
         ("legacyapp.py application", "does not have the form package.module:name"),
     ],
 )

@@ -23,7 +23,6 @@ from .showing import (
 
 if TYPE_CHECKING:
     from ..clients import Client
-    from ..settings import Settings
 
 
 @click.group()
@@ -84,8 +83,9 @@ def create(
 def _register(deployment: Deployment, wanted: dict[str, object]) -> tuple[Client, str | None]:
     from ..registration import accept
 
+    deployment.registry_to_fill  # noqa: B018 - refuses a registry that is not there
     server = deployment.server
-    _refuse_unknown_scopes(str(wanted["scope"] or ""), server.settings)
+    deployment.known_scopes(str(wanted["scope"] or ""))
     try:
         accepted = accept(
             wanted,
@@ -109,13 +109,6 @@ def _register(deployment: Deployment, wanted: dict[str, object]) -> tuple[Client
         "client_registered", {"client": created.client_id, "name": created.name, "by": "command"}
     )
     return created, secret
-
-
-def _refuse_unknown_scopes(scope: str, settings: Settings) -> None:
-    unknown = [name for name in scope.split() if name not in settings.known_scopes]
-    if unknown:
-        known = ", ".join(settings.known_scopes) or "none: set OAUTH_SCOPES"
-        raise click.ClickException(f"there is no scope {unknown[0]!r}; known are {known}")
 
 
 @client.command("list")

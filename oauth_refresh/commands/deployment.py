@@ -81,21 +81,58 @@ class Deployment:
     @property
     def registry(self) -> TokenRegistry:
         """The grants of a registry that is there already. One that a mistyped path would make is refused."""
-        backend = self.server.backend
-        beside = getattr(backend, "old", backend).beside
-        if beside is not None and not os.path.exists(beside):
-            advice = (
-                "run this in the server's folder and with its settings, or name the registry with "
-                "--registry; a Flask application keeps it in its instance folder: use `flask oauth` there"
-            )
-            if self._server is not None:
-                advice = "flask oauth init makes it, and so does the application when it first needs it"
-            raise click.ClickException(f"there is no registry at {beside}: {advice}")
+        self._require_registry()
         return self.server.registry
 
     @property
+    def registry_to_fill(self) -> TokenRegistry:
+        """As `registry`, but made where it is not there yet and somebody said where it belongs."""
+        if not self.is_placed:
+            self._require_registry()
+        return self.server.registry
+
+    @property
+    def is_placed(self) -> bool:
+        """Whether an application, a setting or an option says where the registry is.
+
+        If none does, it is looked for in the working directory, where another server's commands may be run.
+        """
+        return self._server is not None or self.settings.origins.get("registry", "default") != "default"
+
+    def known_scopes(self, text: str) -> tuple[str, ...]:
+        """The scopes in `text`, separated by spaces, which this deployment has to know."""
+        from ..scopes import parse_scope
+
+        scopes, known = parse_scope(text), self.settings.known_scopes
+        for name in scopes:
+            if name not in known:
+                allowed = ", ".join(known) or self._no_scopes
+                raise click.ClickException(f"there is no scope {name!r}; known are {allowed}")
+        return scopes
+
+    @property
+    def _no_scopes(self) -> str:
+        if self._server is not None:
+            return "none: set OAUTH_SCOPES"
+        return "none: set OAUTH_SCOPES, or use `flask oauth` if a Flask application has them"
+
+    def _require_registry(self) -> None:
+        backend = self.server.backend
+        beside = getattr(backend, "old", backend).beside
+        if beside is None or os.path.exists(beside):
+            return
+        advice = (
+            "run this in the server's folder and with its settings, or name the registry with --registry; "
+            "a Flask application keeps it in its instance folder: use `flask oauth` there; "
+            "and if a new one is to be here, make it with `oauth-refresh init`"
+        )
+        if self._server is not None:
+            advice = "flask oauth init makes it, and so does the application when it first needs it"
+        raise click.ClickException(f"there is no registry at {beside}: {advice}")
+
+    @property
     def backend(self) -> Backend:
-        """The store alone, for commands that need no OAuth."""
+        """The store alone, there already or not, for commands that need no OAuth."""
         return self.server.backend
 
 

@@ -59,7 +59,7 @@ def _outside(url: str) -> Iterator[Finding]:
 
 
 def _everything(deployment: Deployment, url: str | None) -> Iterator[Finding]:
-    from ..doctor import error, inside, ok, outside, together
+    from ..doctor import error, inside, ok, outside, together, warning
 
     try:
         server = deployment.server
@@ -80,8 +80,19 @@ def _everything(deployment: Deployment, url: str | None) -> Iterator[Finding]:
     seen = outside.examine(url, prefixes)
     yield from seen.findings
     broken = any(each.severity == "error" and each.about == "registry" for each in inner)
-    if seen.token_endpoint is not None and not broken:
-        yield from together.examine(server, seen.token_endpoint)
+    if seen.token_endpoint is None or broken:
+        return
+    if not deployment.is_placed and inside.is_to_be_made(server.backend):
+        # Made by a look, it would be another one than the server's.
+        yield warning(
+            "registry",
+            f"The server answers, and there is no registry at {server.backend.beside}: it has another one, "
+            "or had no need of one yet. Whether it fits these settings was not tried.",
+            "Run this in the server's folder and with its settings; for a Flask application, "
+            "`flask oauth doctor`.",
+        )
+        return
+    yield from together.examine(server, seen.token_endpoint)
 
 
 def _tell(findings: list[Finding]) -> None:

@@ -55,9 +55,8 @@ def settings(deployment: Deployment, names: tuple[str, ...], changed: bool, as_j
     if as_json:
         show_json([{"setting": key, "value": value, "origin": origin} for key, value, origin in rows])
     else:
-        show_table(
-            ("SETTING", "VALUE", "ORIGIN"), [(key, _text(value), origin) for key, value, origin in rows], 60
-        )
+        told = [(key, _text(key, value), origin) for key, value, origin in rows]
+        show_table(("SETTING", "VALUE", "ORIGIN"), told, 60)
     for warning in found.warnings:
         click.secho(f"warning: {warning}", fg="yellow", err=True)
 
@@ -88,13 +87,15 @@ def _without_password(url: str) -> str:
     return re.sub(r"(?i)([?&][^=&]*(?:password|secret|key)[^=&]*=)[^&]*", rf"\1{MASK}", hidden)
 
 
-def _text(value: object) -> str:
+def _text(key: str, value: object) -> str:
+    """As it is written in the environment, so that it can be copied there."""
     if value is None:
         return "-"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, Mapping):
-        return "; ".join(f"{key}={each}" for key, each in value.items()) or "-"
+        separator = ", " if key == "OAUTH_PROTECT" else "; "
+        return separator.join(f"{name}={each}" for name, each in value.items()) or "-"
     if isinstance(value, (tuple, list)):
         return ", ".join(map(str, value)) or "-"
     return plain(value) or "-"

@@ -55,8 +55,8 @@ def create(
       oauth-refresh token create --subject backup --scope notes:read --ttl 90d --label "nightly backup"
       TOKEN=$(oauth-refresh token create --subject ci --ttl 1h)
     """
-    registry = deployment.server.registry
-    scopes = _known(deployment, scope)
+    registry = deployment.registry_to_fill
+    scopes = deployment.known_scopes(scope)
     make = registry.create_with_refresh if refresh else registry.create
     try:
         issued = make(subject, scopes, client_id=client_id, resources=resources, ttl=ttl, label=label)
@@ -77,14 +77,3 @@ def create(
         click.echo(issued.refresh_token)
     lasts = counted(issued.expires_in, "second")
     click.echo(f"grant {issued.grant_id}: the access token is good for {lasts}", err=True)
-
-
-def _known(deployment: Deployment, scope: str) -> tuple[str, ...]:
-    from ..scopes import parse_scope
-
-    scopes, known = parse_scope(scope), deployment.settings.known_scopes
-    for name in scopes:
-        if name not in known:
-            allowed = ", ".join(known) or "none: set OAUTH_SCOPES"
-            raise click.ClickException(f"there is no scope {name!r}; known are {allowed}")
-    return scopes

@@ -117,7 +117,7 @@ def _registry(settings: Settings, backend: Backend) -> Iterator[Finding]:
             f"{url} is relative to the folder in which a process starts (now {backend.beside}).",
             "Name it with three slashes and its whole path, so that nothing ever starts an empty one.",
         )
-    if backend.beside is not None and _is_to_be_made(backend.beside):
+    if is_to_be_made(backend):
         # Made by a look, it would be an empty one in whatever folder the operator happens to stand.
         yield ok("registry", f"There is none at {backend.beside} yet; a server that starts here makes it.")
         return
@@ -145,16 +145,17 @@ def _registry_folder(backend: Backend) -> Iterator[Finding]:
     if folder and not os.path.isdir(folder):
         yield error(
             "registry",
-            f"There is no folder {folder}, where the registry is to be: every request will be 503.",
+            f"There is no folder {folder}, where the registry is to be: whatever needs it will be 503.",
             "Make it, for the account of the server alone (mode 0700).",
         )
 
 
-def _is_to_be_made(path: str) -> bool:
-    if os.path.exists(path):
+def is_to_be_made(backend: Backend) -> bool:
+    """Whether the registry is a file that is not there yet, and that this account could make."""
+    if backend.beside is None or os.path.exists(backend.beside):
         return False
     try:
-        with tempfile.TemporaryFile(dir=os.path.dirname(path)):
+        with tempfile.TemporaryFile(dir=os.path.dirname(backend.beside)):
             return True
     except OSError:
         return False

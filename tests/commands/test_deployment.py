@@ -101,3 +101,44 @@ def test_under_flask_the_help_and_the_errors_speak_of_flask(tmp_path: Path) -> N
     assert "flask oauth init makes it" in refused.output
     assert runner.invoke(args=["oauth", "init"]).exit_code == 0
     assert runner.invoke(args=["oauth", "grant", "list"]).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["token", "create", "--subject", "ci"],
+        ["client", "create", "Backup", "--redirect-uri", "http://127.0.0.1/callback"],
+        ["purge"],
+        ["grant", "list"],
+    ],
+)
+def test_a_folder_that_nobody_named_gets_no_registry_by_the_way(
+    run: Run, environ: dict[str, str], tmp_path: Path, command: list[str]
+) -> None:
+    del environ["OAUTH_REGISTRY"]
+    refused = run(*command)
+    assert refused.exit_code == 1
+    assert f"there is no registry at {tmp_path}/oauth.db" in refused.stderr
+    assert "use `flask oauth` there" in refused.stderr
+    assert not list(tmp_path.glob("oauth.db*"))
+    assert run("init").exit_code == 0
+    assert run(*command).exit_code == 0
+
+
+def test_a_registry_that_was_named_is_made_for_its_first_token(run: Run, tmp_path: Path) -> None:
+    assert ok(run("token", "create", "--subject", "ci")).startswith("oat_")
+    assert (tmp_path / "oauth.db").exists()
+    refused = run("purge", "--registry", f"sqlite://{tmp_path}/oauht.db")
+    assert "there is no registry at" in refused.stderr
+
+
+def test_where_no_scope_is_known_the_commands_of_flask_are_named(
+    run: Run, environ: dict[str, str], tmp_path: Path
+) -> None:
+    del environ["OAUTH_SCOPES"]
+    for command in (
+        ["token", "create", "--subject", "ci"],
+        ["client", "create", "Backup", "--redirect-uri", "http://127.0.0.1/callback"],
+    ):
+        refused = run(*command, "--scope", "notes:read")
+        assert "known are none: set OAUTH_SCOPES, or use `flask oauth` if a Flask" in refused.stderr

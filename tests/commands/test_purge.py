@@ -34,9 +34,10 @@ def test_purge_takes_the_registry_of_the_environment(registry: str) -> None:
 
 
 def test_purge_says_what_is_wrong_with_a_registry_it_cannot_open(tmp_path: Path) -> None:
-    shown = CliRunner().invoke(main, ["purge", "--registry", f"sqlite://{tmp_path}/none/oauth.db"])
+    (tmp_path / "oauth.db").write_text("this is text\n" * 100)
+    shown = CliRunner().invoke(main, ["purge", "--registry", f"sqlite://{tmp_path}/oauth.db"])
     assert shown.exit_code == 1
-    assert "there is no folder" in shown.output
+    assert "file is not a database" in shown.output
     shown = CliRunner().invoke(main, ["purge", "--registry", "nosuch:"])
     assert shown.exit_code == 1
     assert "OAUTH_REGISTRY" in shown.output

@@ -65,3 +65,23 @@ def test_settings_that_make_no_sense_are_told_as_at_a_start(run: Run, environ: d
 def test_a_warning_is_shown_beside_them(run: Run, environ: dict[str, str]) -> None:
     environ["OAUTH_ISUER"] = "x"
     assert "did you mean OAUTH_ISSUER?" in run("settings").stderr
+
+
+def test_what_is_shown_can_be_copied_into_the_environment(run: Run, environ: dict[str, str]) -> None:
+    written = {
+        "OAUTH_PROTECT": {"/api": "notes:read", "POST /api": "notes:write", "/mcp": "", "/ok": "public"},
+        "OAUTH_SCOPES": {"notes:read": "Read your notes, all of them", "notes:write": "Change them"},
+        "OAUTH_SCOPE_IMPLIES": {"notes:write": "notes:read"},
+        "OAUTH_DEFAULT_SCOPES": ["notes:read", "notes:write"],
+    }
+    environ["OAUTH_PROTECT"] = "/api=notes:read, POST /api=notes:write, /mcp, /ok=public"
+    environ["OAUTH_SCOPES"] = "notes:read=Read your notes, all of them; notes:write=Change them"
+    environ["OAUTH_SCOPE_IMPLIES"] = "notes:write=notes:read"
+    environ["OAUTH_DEFAULT_SCOPES"] = "notes:read, notes:write"
+    for _ in range(2):
+        assert {key: value for key, (value, _) in shown(run, *written).items()} == written
+        _, *rows = ok(run("settings", *written)).splitlines()
+        for row in rows:
+            key, value = row.removesuffix("environment").split(maxsplit=1)
+            environ[key] = value.strip()
+    assert "; " not in environ["OAUTH_PROTECT"]

@@ -355,6 +355,21 @@ def test_a_registry_in_a_folder_that_is_missing_is_told_before_anybody_hears_503
     ]
 
 
+def test_a_folder_without_a_registry_is_not_taken_for_the_servers(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = clinic.folder / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    url = clinic.serve()
+    del clinic.settings["OAUTH_REGISTRY"]
+    found = clinic.examine(url)
+    assert found.wrong == {("warning", "registry")}
+    assert f"there is no registry at {elsewhere}/oauth.db" in found.text
+    assert "`flask oauth doctor`" in found.text
+    assert list(elsewhere.iterdir()) == []
+
+
 # --- for people -----------------------------------------------------------------------------------
 
 

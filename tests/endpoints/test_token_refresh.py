@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ..driving import ORIGIN, REDIRECT, SCOPES, InProcess, Registered
-from .test_token import NOT_VALID_TOKEN, UNKNOWN_CLIENT, told
+from .test_token import NOT_VALID_TOKEN, SILENT_CLIENT, told
 
 MALFORMED_TOKEN = {"error": "invalid_grant", "error_description": "refresh_token: not valid"}
 
@@ -77,7 +77,7 @@ def test_a_public_client_may_leave_its_name_out_and_a_confidential_one_may_not(
     assert server.refresh(client, first.json["refresh_token"]).status == 200
     token = server.tokens(web)["refresh_token"]
     answer = server.refresh(nobody, token)
-    assert (answer.status, answer.json) == (401, UNKNOWN_CLIENT)
+    assert (answer.status, answer.json) == (401, SILENT_CLIENT)
     assert server.refresh(web, token).status == 200
 
 
@@ -92,7 +92,7 @@ def test_a_client_whose_registration_is_gone_is_told_so(server: InProcess, clien
     backend.swap(key, backend.get(key), None)
     for asking in (client, Registered("")):
         answer = server.refresh(asking, token)
-        assert (answer.status, answer.json) == (401, UNKNOWN_CLIENT)
+        assert (answer.status, answer.json) == (401, SILENT_CLIENT)
 
 
 @pytest.mark.requirement("Q-25")
