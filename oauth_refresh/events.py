@@ -44,6 +44,7 @@ CATALOGUE: Mapping[str, str] = MappingProxyType(
         "client_changed": "a client changed its registration",
         "client_deleted": "a client was deleted, by a command or by itself",
         "login": "a user signed in on the built-in page",
+        "login_not_seen": "a browser is back from OAUTH_LOGIN_URL, and OAUTH_USER_LOADER still knows nobody",
         "login_failed": "a name and password were wrong",
         "login_locked": "too many wrong passwords: the account or address has to wait",
     }
@@ -60,6 +61,7 @@ WARNINGS = frozenset(
         "registry_rolled_back",
         "repeat_not_reproduced",
         "login_locked",
+        "login_not_seen",
     }
 )
 ERRORS = frozenset({"registry_unavailable"})

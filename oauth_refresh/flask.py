@@ -19,7 +19,7 @@ from werkzeug.local import LocalProxy
 from werkzeug.wrappers import Response
 
 from .commands.under_flask import UnderFlask
-from .doctor.inside import tell_at_start
+from .doctor.inside import tell_at_start, tell_of_open_doors
 from .errors import ConfigurationError
 from .events import log
 from .guard import TOKEN_KEY, Refusal
@@ -35,6 +35,9 @@ R = TypeVar("R")
 Login = str | Callable[..., Any]
 
 _NAME = "oauth_refresh"
+
+_guarded_views: set[str] = set()
+"""The names of views behind `require_scope`, of all applications in this process."""
 
 
 def _token() -> Identity | None:
@@ -78,6 +81,7 @@ class OAuthRefresh:
             app.config,
             base_dir=app.instance_path,
             adapt=partial(_in_contexts, app),
+            at_first_request=partial(_look_back, app, dict(app.config)),
             **settings,
         )
         _make_instance_folder(app, middleware.server.backend.beside)
@@ -156,6 +160,27 @@ def _make_instance_folder(app: Flask, registry: str | None) -> None:
         os.makedirs(app.instance_path, mode=0o700, exist_ok=True)
 
 
+def _look_back(app: Flask, before: Mapping[str, object]) -> None:
+    """Tell what was done too late, or not at all, while the application was set up.
+
+    `before` is its configuration as it was when the settings were read.
+    """
+    middleware: OAuthMiddleware = app.extensions[_NAME]
+    read = ["SECRET_KEY", "SECRET_KEY_FALLBACKS"]
+    if middleware.settings.secret_key != before.get("SECRET_KEY"):
+        read.clear()
+    read += sorted({name for name in (*before, *app.config) if name.startswith("OAUTH_")})
+    for name in read:
+        if app.config.get(name) != before.get(name):
+            log.warning(
+                "app.config[%r] was changed after OAuthRefresh(app), which does not see that: "
+                "set it before, or call init_app(app) after it",
+                name,
+            )
+    if not _guarded_views:
+        tell_of_open_doors(middleware.server)
+
+
 def _middleware() -> OAuthMiddleware:
     middleware = current_app.extensions.get(_NAME)
     if not isinstance(middleware, OAuthMiddleware):
@@ -208,6 +233,8 @@ def require_scope(scopes: str) -> Callable[[Callable[P, R]], Callable[P, R | Res
     told: set[int] = set()
 
     def decorate(view: Callable[P, R]) -> Callable[P, R | Response]:
+        _guarded_views.add(getattr(view, "__name__", "view"))
+
         @wraps(view)
         def guarded(*args: P.args, **kwargs: P.kwargs) -> R | Response:
             refusal = _refusal(needed, told)

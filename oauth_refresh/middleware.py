@@ -32,7 +32,8 @@ class OAuthMiddleware:
 
     `app` is the application behind. `config` is a mapping such as Flask's; keywords are settings in lower
     case (`protect={"/api": "notes:read"}`, `access_token_ttl="15m"`) and win over everything else. `adapt`
-    is for frameworks: it may replace callables among the settings by such that run in their contexts.
+    is for frameworks: it may replace callables among the settings by such that run in their contexts;
+    `at_first_request` is called once, when the application behind has been set up.
     Raises `ConfigurationError` with every mistake in the settings.
 
         application = OAuthMiddleware(application, protect={"/api": ""}, users_file="users.txt")
@@ -49,6 +50,7 @@ class OAuthMiddleware:
         base_dir: str | None = None,
         clock: Callable[[], float] = time.time,
         adapt: Callable[[Settings], Settings] = lambda settings: settings,
+        at_first_request: Callable[[], None] = lambda: None,
         **keywords: object,
     ) -> None:
         # Endpoints and pages bring Werkzeug and a template engine. An import of the package, which may only
@@ -75,6 +77,7 @@ class OAuthMiddleware:
         )
         self._admit = self.guard.admit
         self._plans: dict[tuple[str, str], Any] = {}
+        self._at_first_request: Callable[[], None] | None = at_first_request
         # The key that only the guard may set, and headers that only the server may.
         self._removed = (TOKEN_KEY, *(environ_key(header) for header in self.settings.identity_headers))
 
@@ -105,6 +108,9 @@ class OAuthMiddleware:
 
     def _plan(self, method: str, path: str) -> Any:
         """What is to be done with a request, worked out once for each path that is asked for often."""
+        told, self._at_first_request = self._at_first_request, None
+        if told is not None:
+            told()
         plan: Any = _ASK
         if self._owns(path):
             plan = _OURS

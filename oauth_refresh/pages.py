@@ -224,19 +224,22 @@ class Pages:
         message: Words,
         *,
         advice: Words = "",
+        link: tuple[str, Words] | None = None,
         detail: str = "",
         status: int = 400,
         correlation_id: str = "",
     ) -> Response:
         """Something went wrong and the browser stays here. `advice` is what the user can do about it,
-        `detail` what the client's developer would want to know, in English; `correlation_id` finds the
-        reason in the operator's log."""
+        `link` an address of this server's own, and the words on it, that help with that; `detail` is what
+        the client's developer would want to know, in English; `correlation_id` finds the reason in the
+        operator's log."""
         return self._page(
             "error.html",
             status,
             title=self._say(title),
             message=self._say(message),
             advice=self._say(advice),
+            link=None if link is None else (link[0], self._say(link[1])),
             detail=detail,
             correlation_id=correlation_id,
         )

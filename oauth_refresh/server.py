@@ -394,9 +394,9 @@ class Server:
         """The subject, or None. The settings' own callable goes before the users file."""
         if self.settings.password_check is not None:
             answer = self.settings.password_check(username, password)
-            if isinstance(answer, int) and answer < 1:
-                # No row's id, but what counts and searches answer where there is nobody.
-                return None
+            if isinstance(answer, int) and not isinstance(answer, bool):
+                # It may be a row's id, or how many rows there are: then everybody would be user 1.
+                raise TypeError("OAUTH_PASSWORD_CHECK: the answer is a number; True, or str(id) is needed")
             return username if answer is True else _subject(answer, "OAUTH_PASSWORD_CHECK")
         return self._users.check(username, password) if self._users is not None else None
 

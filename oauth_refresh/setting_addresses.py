@@ -105,6 +105,8 @@ def _read_login_url(value: object) -> str:
         if text.startswith("//") or not _URI.fullmatch(text):
             raise Refused("is no path on this host")
         return text
+    if "://" not in text:
+        raise Refused('a path begins with "/"')
     address = read_address(text)
     if address.scheme != "https" and not (address.scheme == "http" and is_loopback_host(address.host)):
         raise Refused("is neither a path nor https")

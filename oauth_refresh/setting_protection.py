@@ -31,8 +31,8 @@ def read_scope_name(name: str) -> str:
         names = ()
     if names != (name,):
         raise Refused(f"{shown(name)} is no scope name")
-    if name == PUBLIC:
-        raise Refused(f'"{PUBLIC}" is no scope name: it marks public paths')
+    if name.lower() == PUBLIC:
+        raise Refused(f'{shown(name)} is no scope name: "{PUBLIC}" marks public paths')
     return name
 
 

@@ -364,7 +364,7 @@ class Settings:
         None,
         optional(values.HOOK),
         """A callable `(user name, password)` for the built-in login page. If the password is right it answers
-        the subject as text, or True for the user name itself; else None. It goes before
+        the subject as text, or True for the user name itself; else None or False. It goes before
         `OAUTH_USERS_FILE`.""",
     )
     trust_remote_user: bool = setting(

@@ -13,7 +13,7 @@ from .cases import Ask, Case, Issue, Policy, Refuse
 from .grants import Standing
 from .records import Grant, alive
 from .refusals import error_of
-from .story_words import ENDS, EVENTS, OUTCOMES, REASONS, STANDINGS
+from .story_words import AGAIN_WITHOUT_BROWSER, ENDS, EVENTS, OUTCOMES, REASONS, STANDINGS
 from .tokens import ACCESS, CODE, Presented, Secrets
 
 
@@ -147,6 +147,8 @@ def _refusal(refusal: Refuse, grant: Grant) -> Verdict:
     text, advice = REASONS[refusal.reason]
     if refusal.reason == "revoked":
         text, advice = ENDS.get(grant.revoked_why, (f"The grant was ended ({grant.revoked_why}).", advice))
+        if grant.code is None:
+            advice = AGAIN_WITHOUT_BROWSER
     return Verdict(refusal.reason, text, advice, "invalid_grant.")
 
 

@@ -18,6 +18,11 @@ def _say(text: str, advice: str = "Nothing has to be done.") -> Words:
 
 
 _AGAIN = "The user connects the program again; nothing else brings the grant back."
+AGAIN_WITHOUT_BROWSER = (
+    "Make a new one: oauth-refresh token create, or as the application did. "
+    "If a user had connected the program, that is done again."
+)
+"""The advice for a grant that no user allowed on the consent page: made by hand, or taken over."""
 
 
 STANDINGS: Mapping[str, str] = {

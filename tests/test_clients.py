@@ -225,6 +225,7 @@ def test_whoever_has_no_right_secret_hears_always_the_same(
     assert who(clients, basic("web", "secret")) == "web"
 
 
+@pytest.mark.requirement("REDIR-13")
 @pytest.mark.requirement("CAUTH-08")
 @pytest.mark.requirement("CAUTH-12")
 @pytest.mark.parametrize("client_id", ["web", "nobody", "oc_3q2-7wAAAAAAAAAAAAAAAAAA"])

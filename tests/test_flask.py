@@ -77,6 +77,60 @@ def test_a_login_in_a_session_that_there_cannot_be_is_told(caplog: pytest.LogCap
     )
 
 
+@pytest.mark.parametrize(
+    ("config", "changed", "told"),
+    [
+        ({}, {"OAUTH_PROTECT": "/api"}, ["OAUTH_PROTECT"]),
+        (
+            {"OAUTH_CODE_TTL": 5},
+            {"OAUTH_CODE_TTL": 6, "OAUTH_ACCESS_TOKEN_TTL": 60},
+            ["OAUTH_ACCESS_TOKEN_TTL", "OAUTH_CODE_TTL"],
+        ),
+        ({}, {"SECRET_KEY": "another secret of enough bytes"}, ["SECRET_KEY"]),
+        ({"SECRET_KEY": None}, {"SECRET_KEY": "a server secret of enough bytes"}, ["SECRET_KEY"]),
+        ({"OAUTH_SECRET_KEY": "of its own, and enough bytes"}, {"SECRET_KEY": "x" * 32}, []),
+        ({}, {"TESTING": True, "OAUTH_REGISTRY": "memory:"}, []),
+    ],
+)
+def test_a_setting_that_comes_too_late_is_told_at_the_first_request(
+    config: dict[str, Any], changed: dict[str, Any], told: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    app = application(**config)
+    OAuthRefresh(app, user_loader=session_user, login_url="/login")
+    app.config.update(changed)
+    assert "was changed after" not in caplog.text
+    for path in ("/open", "/open", "/login"):
+        assert app.test_client().get(path).status_code == 200
+    late = [message.split("'")[1] for message in caplog.messages if "was changed after" in message]
+    assert late == told
+
+
+def test_an_application_that_guards_nothing_is_told(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("oauth_refresh.flask._guarded_views", set())
+
+    def told(app: Flask) -> int:
+        caplog.clear()
+        for _ in range(2):
+            assert app.test_client().get("/open").status_code == 200
+        return sum("No path is protected" in message for message in caplog.messages)
+
+    unguarded, guarded, by_a_view = (application() for _ in range(3))
+    OAuthRefresh(unguarded, user_loader=session_user, login_url="/login")
+    OAuthRefresh(guarded, user_loader=session_user, login_url="/login", protect={"/api": ""})
+    OAuthRefresh(by_a_view, user_loader=session_user, login_url="/login")
+    assert told(unguarded) == 1
+    assert told(guarded) == 0
+
+    @by_a_view.get("/write")
+    @require_scope("notes:write")
+    def write() -> str:
+        return "written"
+
+    assert told(by_a_view) == 0
+
+
 def whole_flow(
     server: InProcess, browser: Browser, client: Registered, user: str = "alice"
 ) -> dict[str, Any]:

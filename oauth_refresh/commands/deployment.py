@@ -48,6 +48,11 @@ class Deployment:
         self._named = named or ({} if registry is None else alone)
         self._config = config
 
+    @property
+    def program(self) -> str:
+        """What the operator calls these commands here."""
+        return "oauth-refresh" if self._server is None else "flask oauth"
+
     @cached_property
     def settings(self) -> Settings:
         """The settings, checked as a whole. Raises `ConfigurationError`."""

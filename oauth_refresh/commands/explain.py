@@ -78,7 +78,10 @@ def _story(deployment: Deployment, text: str, client_id: str | None, logs: tuple
         "grant": {"grant": grant_id, "state": "unknown"} if grant is None else members(grant, now),
         "token": _token(deployment, grant, presented),
         "timeline": [_happening(each) for each in stories.timeline(grant, told, now)],
-        "verdict": _verdict(deployment, grant, presented, client_id)._asdict(),
+        "verdict": {
+            name: text.replace("oauth-refresh ", f"{deployment.program} ")
+            for name, text in _verdict(deployment, grant, presented, client_id)._asdict().items()
+        },
     }
 
 

@@ -6,7 +6,7 @@ import os
 import secrets
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from ipaddress import ip_network
 
 from ..backends.base import Backend
@@ -50,14 +50,22 @@ def examine(server: Server) -> Iterator[Finding]:
 def tell_at_start(server: Server, *, guards: bool) -> None:
     """Log what makes a server useless, and is seen by nobody until a user stands before it.
 
-    `guards` False for an application that may guard its own functions.
+    `guards` False for an application that may guard its own functions: see `tell_of_open_doors`.
     """
-    found = [
-        # That nobody can sign in is said by every server, however it was made.
-        *(() if nobody_can(server.settings) else _users(server.settings)),
-        *_registry_folder(server.backend),
-        *(_protection(server.settings, server) if guards else ()),
-    ]
+    # That nobody can sign in is said by every server, however it was made.
+    if not nobody_can(server.settings):
+        _tell(_users(server.settings))
+    _tell(_registry_folder(server.backend))
+    if guards:
+        tell_of_open_doors(server)
+
+
+def tell_of_open_doors(server: Server) -> None:
+    """Log that no path is protected, if none is."""
+    _tell(_protection(server.settings, server))
+
+
+def _tell(found: Iterable[Finding]) -> None:
     for finding in found:
         if finding.severity != "ok":
             log.warning("%s %s", finding.text, finding.fix)
@@ -220,7 +228,7 @@ def _protection(settings: Settings, server: Server) -> Iterator[Finding]:
     yield warning(
         "protection",
         "No path is protected: every request reaches the application without a token.",
-        'Set OAUTH_PROTECT, for example to "/api=notes:read"; '
+        'Set OAUTH_PROTECT, for example to "/api=notes:read", or in Flask guard views by @require_scope; '
         "only a server whose tokens others check needs none.",
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from werkzeug.wrappers import Request, Response
@@ -13,6 +14,17 @@ from ..server import Server, User
 from ..signing_in import nobody_can
 from ..wording import say
 from .returns import redirect
+
+AFTER_LOGIN = "after_login"
+"""The parameter on the way back from the application's login page: when the browser was sent there."""
+
+_ROUND_SECONDS = 600
+"""Whoever comes back within this time, and is still nobody, would be sent round in circles."""
+
+_NOT_WHERE_IT_LOOKS = (
+    "the browser was there, and OAUTH_USER_LOADER (in Flask, login=) answers None: "
+    "does it look where that page keeps the user?"
+)
 
 PAGES = ("/grants", "/admin")
 """Pages that a user signs in for, beside the consent page."""
@@ -78,8 +90,32 @@ def to_login_of_application(visit: Visit, query: str) -> Response:
             advice=say("Sign in there, then load this page again. The operator can set OAUTH_LOGIN_URL."),
             status=403,
         )
+    now = int(visit.server.clock())
     # The way back is a path on this host, never a URL that a parameter could turn elsewhere.
     mount = visit.addresses.path
-    way_back = f"{mount}{visit.request.path}" + (f"?{query}" if query else "")
-    where = mount + login_url if login_url.startswith("/") else login_url
-    return redirect(add_query(where, [("next", way_back)]), 302)
+    kept = [pair for pair in query.split("&") if pair and pair.partition("=")[0] != AFTER_LOGIN]
+    way_back = f"{mount}{visit.request.path}?{'&'.join([*kept, f'{AFTER_LOGIN}={now}'])}"
+    where = add_query(mount + login_url if login_url.startswith("/") else login_url, [("next", way_back)])
+    if visit.user is None and _was_there(visit.request, now):
+        return _not_seen(visit, where)
+    return redirect(where, 302)
+
+
+def _was_there(request: Request, now: int) -> bool:
+    """Whether the browser has just been sent to the application's login page, and is back."""
+    sent = request.args.get(AFTER_LOGIN, "")
+    return re.fullmatch("[0-9]{1,12}", sent) is not None and 0 <= now - int(sent) <= _ROUND_SECONDS
+
+
+def _not_seen(visit: Visit, login_url: str) -> Response:
+    """Most likely the user loader looks for the user elsewhere than the login page puts them."""
+    server = visit.server
+    fields = {"login_url": server.settings.login_url, "reason": _NOT_WHERE_IT_LOOKS}
+    server.events.emit_sparingly("login_not_seen", fields, "", 60)
+    return server.pages_for(visit.request).error(
+        say("You are not signed in"),
+        say("You are back from the page where users sign in, and this server still does not know you."),
+        advice=say("Sign in there. If you have done so, tell the operator: the server's log has the reason."),
+        link=(login_url, say("Sign in")),
+        status=403,
+    )

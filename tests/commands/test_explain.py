@@ -19,6 +19,7 @@ from oauth_refresh.tokens import mint_access, mint_refresh, read
 
 from ..driving import Clock
 from ..settings_loading import load
+from .conftest import Run, as_json
 
 KEY, NEW_KEY = "a server secret of enough bytes", "a newer server secret of enough bytes"
 
@@ -378,7 +379,23 @@ def test_a_token_of_a_script_that_has_expired_is_made_anew(stage: Stage) -> None
     stage.clock.forward(86400)
     told = stage.explain(alone)
     assert told.outcome == "expired"
-    assert "oauth-refresh token create" in told.story["verdict"]["advice"]
+    assert "Make a new one: flask oauth token create" in told.story["verdict"]["advice"]
+
+
+def test_a_token_of_a_script_that_was_ended_is_made_anew(stage: Stage) -> None:
+    issued = stage.server.registry.create("alice", ["notes:read"])
+    stage.server.registry.revoke_grant(bytes.fromhex(issued.grant_id), "revoked_by_operator")
+    told = stage.explain(issued.access_token)
+    assert told.outcome == "revoked"
+    assert "Make a new one: flask oauth token create" in told.story["verdict"]["advice"]
+
+
+def test_the_advice_names_the_commands_as_they_are_called_here(run: Run, server: Server) -> None:
+    issued = server.registry.create("alice", [])
+    server.registry.revoke_grant(bytes.fromhex(issued.grant_id), "revoked_by_operator")
+    verdict = as_json(run("explain", issued.grant_id, "--json"))["verdict"]
+    assert "oauth-refresh grant revoke" in verdict["text"]
+    assert "oauth-refresh token create" in verdict["advice"]
 
 
 def test_codes_are_explained_too(stage: Stage) -> None:

@@ -181,7 +181,10 @@ def test_the_application_knows_the_user_or_its_login_page_does() -> None:
     server.registry.create("bob", [], label="His own")
     browser = server.browser()
     answer = browser.get(GRANTS)
-    assert (answer.status, answer.location) == (302, "/enter?next=%2Foauth%2Fgrants")
+    assert (answer.status, answer.location) == (
+        302,
+        f"/enter?next=%2Foauth%2Fgrants%3Fafter_login%3D{int(server.clock())}",
+    )
     user[0] = "bob"
     page = browser.get(GRANTS)
     assert "His own" in page.text

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import html
 import logging
+import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 
-from ..driving import FORM, ORIGIN, PASSWORD, Browser, Form, InProcess, Registered
+from ..driving import FORM, ORIGIN, PASSWORD, Answer, Browser, Form, InProcess, Registered
 
 LOGIN = ORIGIN + "/oauth/login"
 
@@ -356,7 +358,9 @@ def sent_to(server: InProcess, url: str) -> tuple[str, str]:
     assert answer.status == 302
     where, _, query = answer.location.partition("?next=")
     assert answer.location.count("next=") == 1
-    return where, parse_qs("next=" + query)["next"][0]
+    back, _, sent = parse_qs("next=" + query)["next"][0].rpartition("after_login=")
+    assert sent == str(int(server.clock()))
+    return where, back[:-1]
 
 
 def test_the_login_of_the_application_gets_a_way_back() -> None:
@@ -453,3 +457,48 @@ def test_a_server_where_nobody_can_sign_in_sends_no_user_round_in_circles(login_
     page = server.browser().get(server.authorize_url(server.register()))
     assert page.status == 500
     assert "Nobody can sign in here yet" in page.text
+
+
+def the_way_back(answer: Answer) -> str:
+    return parse_qs(urlsplit(answer.location).query)["next"][0]
+
+
+@pytest.mark.parametrize("page", ["/oauth/authorize", "/oauth/grants"])
+def test_a_login_that_the_user_loader_does_not_see_sends_nobody_round_in_circles(
+    page: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    server, who = application_login()
+    browser = server.browser()
+    query = server.authorize_query(server.register()) if page == "/oauth/authorize" else ""
+    first = browser.get(f"{ORIGIN}{page}?{query}")
+    assert first.status == 302
+    server.clock.forward(30)
+    caplog.clear()
+    stopped = browser.get(ORIGIN + the_way_back(first))
+    assert stopped.status == 403
+    assert "this server still does not know you" in stopped.text
+    assert [message.partition(" ")[0] for message in caplog.messages] == ["login_not_seen"]
+    assert "login_url='/login'" in caplog.text
+    # The page has a way to the login, whose way back does not grow, and one that has come to be seen goes on.
+    (again,) = re.findall(r'href="(/login[^"]*)"', stopped.text)
+    back = parse_qs(urlsplit(html.unescape(again)).query)["next"][0]
+    assert back.count("after_login=") == 1
+    who[0] = "carol"
+    assert browser.get(ORIGIN + back).status == 200
+
+
+def test_who_comes_back_late_or_by_hand_is_sent_to_the_login(caplog: pytest.LogCaptureFixture) -> None:
+    server, _ = application_login()
+    url = server.authorize_url(server.register())
+    back = ORIGIN + the_way_back(server.browser().get(url))
+    server.clock.forward(601)
+    for late in (back, f"{url}&after_login=", f"{url}&after_login=x", f"{url}&after_login=99999999999"):
+        assert server.browser().get(late).status == 302
+    assert "login_not_seen" not in caplog.text
+
+
+def test_whoever_asks_for_another_login_is_not_taken_for_unseen() -> None:
+    server, who = application_login()
+    who[0] = "carol"
+    url = server.authorize_url(server.register(), prompt="login") + f"&after_login={int(server.clock())}"
+    assert server.browser().get(url).status == 302
