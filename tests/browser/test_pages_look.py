@@ -97,6 +97,15 @@ def shown(pages: Pages) -> dict[str, Response]:
         "error": pages.error(
             "Unknown", "It is not known.", advice="Add it again.", status=200, correlation_id="7f3a"
         ),
+        "error_link": pages.error(
+            say("You are not signed in"),
+            say("You are back from the page where users sign in, and this server still does not know you."),
+            advice=say(
+                "Sign in there. If you have done so, tell the operator: the server's log has the reason."
+            ),
+            link=("/login", say("Sign in")),
+            status=200,
+        ),
         "return": pages.return_to_client(
             "https://a.example/",
             "a.example",
