@@ -154,6 +154,9 @@ def _read(path: str) -> tuple[_Stamp, bytes]:
         with open(path, "rb") as file:
             # Before the text: a write that comes between makes the stamp older than the file, never newer.
             return _stamp(os.fstat(file.fileno())), file.read()
+    except FileNotFoundError as error:
+        told = f"users file {path}: {error.strerror}; oauth-refresh user add NAME makes it"
+        raise ConfigurationError(told) from error
     except OSError as error:
         raise ConfigurationError(f"users file {path}: {error.strerror or error}") from error
 
@@ -203,6 +206,8 @@ def _problem_of(name: str, hashed: str) -> str | None:
         return f"the name is longer than {NAME_LENGTH_MAX} characters"
     if not name.isprintable() or ":" in name or name != name.strip() or name.startswith("#"):
         return 'a name has no colon, no control characters, no space around it and no "#" in front'
+    if name.endswith((" scrypt", " pbkdf2")):
+        return 'a colon separates name and hash: "name:hash"'
     method, _, rest = hashed.partition("$")
     salt, _, digest = rest.partition("$")
     if not salt or not digest or not set(digest) <= set(string.hexdigits):

@@ -109,6 +109,7 @@ MISTAKES = {
         "bob:$apr1$salt$0123",
         'no hash by werkzeug.security, such as "scrypt:32768:8:1$salt$digest"',
     ),
+    "blank": (f"bob scrypt:2:8:1$salt${DIGEST}", 'a colon separates name and hash: "name:hash"'),
     "method": (
         f"bob:md5$salt${DIGEST}",
         "a hash whose method this Python does not know: use scrypt or pbkdf2 of werkzeug.security",
@@ -146,8 +147,8 @@ def test_all_mistakes_are_told_at_once(path: Path) -> None:
     )
 
 
-def test_a_file_that_is_not_there_stops_the_start(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="No such file"):
+def test_a_file_that_is_not_there_stops_the_start_and_is_easily_made(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="No such file or directory; oauth-refresh user add NAME"):
         UsersFile(tmp_path / "users.txt")
 
 

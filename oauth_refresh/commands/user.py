@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import click
@@ -36,7 +37,7 @@ def add(deployment: Deployment, name: str, password_stdin: bool, file: str | Non
     from ..users import add_user
 
     path = _path(deployment, file)
-    password = _from_stdin() if password_stdin else _asked(name)
+    password = _from_stdin() if password_stdin else _asked(name, path)
     is_new = add_user(path, name, password)
     click.echo(f"user {name} added" if is_new else f"user {name} has a new password")
 
@@ -45,8 +46,12 @@ def _from_stdin() -> str:
     return sys.stdin.readline().rstrip("\r\n")
 
 
-def _asked(name: str) -> str:
-    asked: str = click.prompt(f"Password of {name}", hide_input=True, confirmation_prompt=True, err=True)
+def _asked(name: str, path: str) -> str:
+    from ..users import UsersFile
+
+    is_there = os.path.exists(path) and UsersFile(path).knows(name)
+    question = f"{name} is there already. New password" if is_there else f"Password of {name}"
+    asked: str = click.prompt(question, hide_input=True, confirmation_prompt=True, err=True)
     return asked
 
 

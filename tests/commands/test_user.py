@@ -62,3 +62,10 @@ def test_grants_can_be_left_alone(run: Run, server: Server) -> None:
 def test_without_a_users_file_it_says_what_to_set(run: Run, environ: dict[str, str]) -> None:
     environ["OAUTH_USERS_FILE"] = ""
     assert error(run("user", "list")).startswith("Error: there is no users file: set OAUTH_USERS_FILE")
+
+
+def test_whoever_is_about_to_be_given_another_password_is_named_first(run: Run) -> None:
+    assert run("user", "add", "alice", input="x\nx\n").stderr.startswith("Password of alice:")
+    again = run("user", "add", "alice", input="y\ny\n")
+    assert again.stderr.startswith("alice is there already. New password:")
+    assert ok(again) == "user alice has a new password\n"
