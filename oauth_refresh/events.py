@@ -45,6 +45,7 @@ CATALOGUE: Mapping[str, str] = MappingProxyType(
         "client_deleted": "a client was deleted, by a command or by itself",
         "login": "a user signed in on the built-in page",
         "login_not_seen": "a browser is back from OAUTH_LOGIN_URL, and OAUTH_USER_LOADER still knows nobody",
+        "user_not_believed": "a request named its user in a header, and came from no trusted proxy",
         "login_failed": "a name and password were wrong",
         "login_locked": "too many wrong passwords: the account or address has to wait",
     }
@@ -62,6 +63,7 @@ WARNINGS = frozenset(
         "repeat_not_reproduced",
         "login_locked",
         "login_not_seen",
+        "user_not_believed",
     }
 )
 ERRORS = frozenset({"registry_unavailable"})

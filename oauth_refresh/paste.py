@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from .doctor.inside import tell_at_start
 from .middleware import OAuthMiddleware
+from .starting import plainly_under_gunicorn
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -29,7 +30,8 @@ def filter_factory(
     """
 
     def put_in_front(app: WSGIApplication) -> OAuthMiddleware:
-        made = OAuthMiddleware(app, defaults=local_conf, base_dir=global_conf.get("here"))
+        with plainly_under_gunicorn():
+            made = OAuthMiddleware(app, defaults=local_conf, base_dir=global_conf.get("here"))
         tell_at_start(made.server, guards=True)
         return made
 

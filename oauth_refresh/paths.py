@@ -47,7 +47,7 @@ _PATTERN = re.compile(r"[*<>{}]")
 _RUN_TOGETHER = re.compile(r":/|,\s*/")
 _WITH_SCOPES = re.compile(r"[=,:]")
 SEPARATORS = 'path and scopes are parted by "=", as in /api=notes:read, rules by commas, scopes by spaces'
-_NO_SCOPE = re.compile(r"^/|[,;=]")
+_NO_SCOPE = re.compile(r"^[/#]|[,;=]")
 _ORIGIN = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*:)?//[^/]*")
 _PARAMETERS = re.compile(r";[^/]*")
 _SLASHES = re.compile(r"/{2,}")

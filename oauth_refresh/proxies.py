@@ -10,15 +10,27 @@ from typing import Any
 _WITH_PORT = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::\d+)?|(\d+\.\d+\.\d+\.\d+):\d+")
 
 
+UNIX = "unix"
+"""What stands for whoever connects by a Unix socket, among the networks of trusted proxies."""
+
+_NO_ADDRESS = ("", "localhost")
+"""What servers say of a peer at a Unix socket: gunicorn the first, Waitress the second."""
+
+
 class Proxies:
-    """The proxies in front of this server, as IP addresses and networks."""
+    """The proxies in front of this server, as IP addresses and networks, or `UNIX`."""
 
     def __init__(self, networks: Iterable[str]) -> None:
-        self._networks = tuple(ip_network(network, strict=False) for network in networks)
+        named = frozenset(networks)
+        self._by_socket = UNIX in named
+        self._networks = tuple(ip_network(network, strict=False) for network in named - {UNIX})
 
     def sent(self, environ: Mapping[str, Any]) -> bool:
         """Whether this request was sent by one of them, so that headers which they set are true."""
-        return self._is_one(_read(environ.get("REMOTE_ADDR", "")))
+        address = environ.get("REMOTE_ADDR", "")
+        if self._by_socket and address in _NO_ADDRESS:
+            return True
+        return self._is_one(_read(address))
 
     def source_address(self, environ: Mapping[str, Any]) -> str | None:
         """The IP address that the request came from, as the proxies say; None where nobody can know.

@@ -374,8 +374,11 @@ class Server:
         Not another one of them: a proxy sets the header that it was told to, and lets the others through.
         """
         text = environ.get("REMOTE_USER")
-        if not text and self._identity_keys and self.proxies.sent(environ):
+        if not text and self._identity_keys:
             text = environ.get(self._identity_keys[0])
+            if text and not self.proxies.sent(environ):
+                self._tell_of_stranger(environ.get("REMOTE_ADDR"))
+                return None
         if not text:
             return None
         try:
@@ -384,6 +387,14 @@ class Server:
             # Bytes that stand for no letters would make one user of many.
             log.warning("REMOTE_USER is not UTF-8: its user is not believed")
             return None
+
+    def _tell_of_stranger(self, address: object) -> None:
+        """Somebody names a user, and is no trusted proxy: an attempt, or a proxy that nobody has named."""
+        reason = "OAUTH_TRUSTED_PROXIES does not name this address"
+        if not address:
+            reason = "a Unix socket has no address: OAUTH_TRUSTED_PROXIES=unix trusts whoever connects by it"
+        fields = {"header": self.settings.identity_headers[0], "address": address or None, "reason": reason}
+        self.events.emit_sparingly("user_not_believed", fields, "", 60)
 
     def _still_there(self, subject: str) -> bool:
         return self.settings.password_check is not None or (

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from .proxies import UNIX
 from .redirects import check_redirect_uri
 from .setting_values import Kind, Refused, list_of, read_text, shown
 
@@ -132,6 +133,8 @@ def _read_origins(value: object) -> tuple[str, ...]:
 
 
 def _read_network(text: str) -> str:
+    if text == UNIX:
+        return text
     try:
         return str(ipaddress.ip_network(text))
     except ValueError:
@@ -199,6 +202,6 @@ PREFIX = Kind(_read_prefix, 'a path such as "/oauth", without a slash at its end
 LOGIN_URL = Kind(_read_login_url, 'a path such as "/login", or an https URL (http on loopback)')
 LOGO = Kind(_read_logo, "the path of an image file, or an https URL")
 ORIGINS = Kind(_read_origins, '"*", or a list of origins such as "https://app.example.org"')
-NETWORKS = list_of(_read_network, 'a list of IP addresses and networks such as "10.0.0.0/8"')
+NETWORKS = list_of(_read_network, 'a list of IP addresses and networks such as "10.0.0.0/8", or "unix"')
 PRIVATE_SCHEMES = list_of(_read_private_scheme, 'a list of URL schemes such as "vscode"')
 HEADERS = list_of(_read_header, 'a list of header names such as "X-Remote-User"')

@@ -42,6 +42,16 @@ class Layers:
                 layer[name] = Given(value, f"OAUTH_{name.upper()}", origin)
         self.given.update(layer)
 
+    def look_for_strays(self, scopes: Mapping[str, object], origin: str) -> None:
+        """What was meant as a setting and stands in the table [scopes] would be a scope, and be shown."""
+        for key, description in scopes.items():
+            name = _name(key)
+            if name in self._names and ("_" in key or not _is_prose(description)):
+                self.problems.append(
+                    f"{key} ({origin}): stands in the table [scopes], where every name is a scope; settings "
+                    "stand above the first table, and a scope of such a name is described in several words"
+                )
+
     def lay_flask_secrets(self, config: Mapping[str, object]) -> None:
         """Let the application's own secrets serve where no layer has one for us."""
         if "secret_key" in self.given and self.given["secret_key"].value is not None:
@@ -116,7 +126,16 @@ def _lay_file(layers: Layers, path: str) -> None:
         return
     if any(_name(key) == "config_file" for key, _ in pairs):
         layers.problems.append(f"OAUTH_CONFIG_FILE ({origin}): a file cannot name another file")
+    for key, value in pairs:
+        if _name(key) == "scopes" and isinstance(value, Mapping):
+            layers.look_for_strays(value, origin)
     layers.lay([pair for pair in pairs if _name(pair[0]) != "config_file"], origin)
+
+
+def _is_prose(description: object) -> bool:
+    """Whether this describes something to people. Nothing at all may stand for it."""
+    text = description.strip() if isinstance(description, str) else "?"
+    return not text or (text[0].isalpha() and " " in text and "://" not in text)
 
 
 def _name(key: str) -> str:

@@ -143,7 +143,8 @@ class Settings:
         addresses.NETWORKS,
         """The proxies in front of this server. Their `X-Forwarded-For` is believed when failed logins are
         counted per address (without any proxy they are counted per account only), and their identity headers
-        where `OAUTH_TRUST_REMOTE_USER` is on.""",
+        where `OAUTH_TRUST_REMOTE_USER` is on. `unix` stands for whoever connects by a Unix socket, which has
+        no address.""",
     )
 
     config_file: str | None = setting(

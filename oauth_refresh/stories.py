@@ -135,6 +135,11 @@ def unknown() -> Verdict:
     return Verdict("unknown_grant", *REASONS["unknown_grant"], "invalid_grant.")
 
 
+def client_gone() -> Verdict:
+    """The verdict on a code or refresh token whose client nobody knows: it is not even looked at."""
+    return Verdict("client_gone", *REASONS["client_gone"], "invalid_client.")
+
+
 def _refusal_of_access(refusal: Refuse, grant: Grant) -> Verdict:
     reason = refusal.reason
     if reason == "expired":

@@ -109,6 +109,11 @@ REASONS: Mapping[str, Words] = {
         of another server or registry, or it never was.""",
         "Check OAUTH_REGISTRY; if that is right, the user connects the program again.",
     ),
+    "client_gone": _say(
+        "Its client is not registered here, or not any more; no token of it is looked at.",
+        """Most programs register again by themselves, and ask their user. If nobody deleted the client, look
+        whether this is the registry that it registered in.""",
+    ),
     "other_client": _say(
         "It was issued to another client than the one that presented it.",
         """If one program registered twice it mixes up its own registrations; if not, the token was stolen:

@@ -63,6 +63,8 @@ class UsersFile:
         try:
             stamp, text = _read(self._path)
             users = _Users.of(_parse(text, self._path))
+            if users.hashes == {} != self._state[1].hashes:
+                log.warning("users file %s: there is no user in it any more", self._path)
         except ConfigurationError as error:
             log.error("the users of the last good version stay: %s", "; ".join(error.problems))
         # The bad version is remembered too: it is reported once, not at every login.

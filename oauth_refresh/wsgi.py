@@ -7,7 +7,6 @@ application in `legacy/wsgi.py`. All other settings come from the environment or
 from __future__ import annotations
 
 import inspect
-import sys
 from functools import reduce
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -16,13 +15,10 @@ from .doctor.inside import tell_at_start
 from .errors import ConfigurationError
 from .middleware import OAuthMiddleware
 from .setting_loading import load_settings
+from .starting import plainly_under_gunicorn
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
-
-
-_NEVER_AGAIN = 3
-"""By this exit code gunicorn knows that another worker would end the same way."""
 
 
 def application_to_wrap(named: str | None) -> WSGIApplication:
@@ -49,21 +45,40 @@ def application_to_wrap(named: str | None) -> WSGIApplication:
         raise ConfigurationError(
             f"OAUTH_REFRESH_APP={named} is of type {type(found).__name__}, which cannot be called"
         )
+    _judge(named, found)
     wrapped: WSGIApplication = found
     return wrapped
 
 
-def _made(named: str, factory: Any) -> Any:
+def _judge(named: str, found: Any) -> None:
+    """What takes no WSGI request would start, and fail at each one."""
+    if inspect.iscoroutinefunction(found) or inspect.iscoroutinefunction(type(found).__call__):
+        raise ConfigurationError(f"OAUTH_REFRESH_APP={named} is an ASGI application, and not one of WSGI")
+    if not _takes(found, {}, print):
+        hint = f"; if it makes the application, write {named}()" if _takes(found) else ""
+        raise ConfigurationError(
+            f"OAUTH_REFRESH_APP={named} is no WSGI application: it does not take environ and "
+            f"start_response{hint}"
+        )
+
+
+def _takes(called: Any, *arguments: object) -> bool:
     try:
-        inspect.signature(factory).bind()
+        inspect.signature(called).bind(*arguments)
+    except TypeError:
+        return False
     except ValueError:
         # Nothing can be known of some callables that are written in C.
-        pass
-    except TypeError as error:
+        return True
+    return True
+
+
+def _made(named: str, factory: Any) -> Any:
+    if not _takes(factory):
         raise ConfigurationError(
-            f"OAUTH_REFRESH_APP={named}: it cannot be called without arguments ({error}); "
+            f"OAUTH_REFRESH_APP={named}: it cannot be called without arguments; "
             "leave off the () if it is the application itself"
-        ) from None
+        )
     return factory()
 
 
@@ -91,15 +106,8 @@ def _lacks(module_name: str, path: str) -> str:
 
 
 def _wrapped() -> OAuthMiddleware:
-    try:
+    with plainly_under_gunicorn():
         made = OAuthMiddleware(application_to_wrap(load_settings(quietly=True).refresh_app))
-    except ConfigurationError as error:
-        if "gunicorn.arbiter" not in sys.modules:
-            raise
-        # Else every worker shows a traceback, and what has to be mended stands somewhere in the middle.
-        sys.stderr.write(f"oauth_refresh cannot start:\n{error}\n")
-        sys.stderr.flush()
-        raise SystemExit(_NEVER_AGAIN) from None
     tell_at_start(made.server, guards=True)
     return made
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -62,3 +65,16 @@ def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
         loaded(tmp_path, "acces_token_ttl = 15m\ncode_ttl = never")
     assert "did you mean access_token_ttl?" in str(refused.value)
     assert "OAUTH_CODE_TTL" in str(refused.value)
+
+
+def test_gunicorn_is_told_of_a_mistake_in_a_few_words(tmp_path: Path) -> None:
+    (tmp_path / "users.txt").touch()
+    (tmp_path / "deployment.ini").write_text(INI.format(more="protekt = /x"))
+    command = [sys.executable, "-m", "gunicorn", "--bind", "127.0.0.1:0", "--paste", "deployment.ini"]
+    environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    ended = subprocess.run(
+        command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ended.returncode == 3
+    assert "oauth_refresh cannot start:\nprotekt (program default): there is no such setting" in ended.stderr
+    assert "Traceback" not in ended.stderr

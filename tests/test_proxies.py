@@ -35,6 +35,18 @@ def test_nobody_is_a_proxy_unless_configured() -> None:
 
 
 @pytest.mark.parametrize(
+    ("remote", "sent"), [("", True), ("localhost", True), ("8.8.8.8", False), ("x", False)]
+)
+def test_whoever_comes_by_a_unix_socket_can_be_trusted(remote: str, sent: bool) -> None:
+    environ = {"REMOTE_ADDR": remote, "HTTP_X_FORWARDED_FOR": "203.0.113.7"}
+    proxies = Proxies(["unix", "10.0.0.0/8"])
+    assert proxies.sent(environ) is sent
+    assert proxies.source_address(environ) == ("203.0.113.7" if sent else None)
+    assert proxies.sent({"REMOTE_ADDR": "10.1.2.3"})
+    assert proxies.sent({})
+
+
+@pytest.mark.parametrize(
     ("forwarded", "address"),
     [
         ("203.0.113.7", "203.0.113.7"),

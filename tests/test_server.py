@@ -122,6 +122,23 @@ def test_an_identity_header_counts_only_from_a_trusted_proxy(
     assert trusting.user(environ, NOBODY) == user
 
 
+def test_a_user_named_by_a_stranger_is_told_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    trusting = server(trust_remote_user=True, trusted_proxies=["10.0.0.0/8"])
+    environ = {"HTTP_X_REMOTE_USER": "dave", "REMOTE_ADDR": ""}
+    for _ in range(3):
+        assert trusting.user(environ, NOBODY) is None
+    (told,) = caplog.messages
+    assert told.startswith(
+        "user_not_believed header='X-Remote-User' address=None reason='a Unix socket has no"
+    )
+    assert "dave" not in told
+    caplog.clear()
+    other = server(trust_remote_user=True, trusted_proxies=["unix"])
+    assert other.user(environ, NOBODY) == User("dave")
+    assert other.user({**environ, "REMOTE_ADDR": "198.51.100.1"}, NOBODY) is None
+    assert "address='198.51.100.1' reason='OAUTH_TRUSTED_PROXIES does not name" in caplog.text
+
+
 @pytest.mark.requirement("WSGI-07")
 def test_only_the_first_of_the_identity_headers_is_believed() -> None:
     trusting = server(

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from oauth_refresh import ConfigurationError
+
 from .settings_loading import load, problems
 
 TOML = """
@@ -83,6 +85,40 @@ def test_toml_may_have_its_keys_in_a_table(tmp_path: Path, table: str) -> None:
     text = f"[{table}]\nprefix = '/auth'\n[{table}.scopes]\na = 'A'\n[protect]\n'/api' = 'a'\n"
     loaded = load(config_file=write(tmp_path, text, "any-ending"))
     assert (loaded.prefix, loaded.scopes, loaded.protect) == ("/auth", {"a": "A"}, {"/api": "a"})
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "secret_key = 'a secret of enough bytes, and of words'",
+        "OAUTH_ISSUER = 'https://notes.example.org'",
+        "access_token_ttl = '5m'",
+        "registry = 'sqlite:///var/lib/own.db'",
+        "protect = '/ledger=ledger:read, /x'",
+        "metrics = 'on'",
+        "metrics = true",
+        "users_file = ''",
+    ],
+)
+@pytest.mark.parametrize("table", ["scopes", "oauth.scopes"])
+def test_a_setting_that_slipped_among_the_scopes_is_refused_and_not_shown(
+    tmp_path: Path, table: str, line: str
+) -> None:
+    file = write(tmp_path, f"[{table}]\n'ledger:read' = 'Read the ledger'\n{line}\n", "oauth.toml")
+    with pytest.raises(ConfigurationError) as refused:
+        load(config_file=file)
+    key = line.partition(" ")[0]
+    assert any(
+        each.startswith(f"{key} (file {file}): stands in the table [scopes], where every name is a scope")
+        for each in refused.value.problems
+    )
+    assert "of enough bytes" not in str(refused.value)
+
+
+def test_a_scope_may_be_called_like_a_setting_if_it_is_described(tmp_path: Path) -> None:
+    text = "[scopes]\nmetrics = 'Read how things go'\nclients = ''\n"
+    loaded = load(config_file=write(tmp_path, text, "oauth.toml"))
+    assert loaded.scopes == {"metrics": "Read how things go", "clients": ""}
 
 
 @pytest.mark.parametrize("ending", ["ini", "cfg", "conf", "INI"])

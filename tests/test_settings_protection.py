@@ -111,6 +111,7 @@ def test_protection_is_paths_and_the_scopes_they_need(given: object, rules: dict
         ({"/a?b": ""}, "'/a?b': write the path plainly"),
         ({"/api": 'a"b'}, "'/api': 'a\"b' is no scope name"),
         ({"/api": "public read"}, "'/api': 'public' is no scope name"),
+        ("/api=a # all of it", "'/api': path and scopes are parted by"),
         ({"/api": "Public"}, "'/api': 'Public' is no scope name"),
         ("/api: r", "'/api: r': path and scopes are parted by \"=\""),
         ("/api r", "'/api r': path and scopes are parted by \"=\""),

@@ -342,7 +342,9 @@ def test_a_registry_that_no_backend_serves_is_refused() -> None:
 
 def test_a_users_file_is_the_path_of_one(tmp_path: Path) -> None:
     path = tmp_path / "users"
-    assert reason("users_file", path) == f"users file {path}: No such file or directory"
+    assert reason("users_file", path) == (
+        f"users file {path}: No such file or directory; oauth-refresh user add NAME makes it"
+    )
     path.write_text("alice\n")
     assert reason("users_file", path).startswith(f"users file {path}, line 1: ")
     path.write_text("# nobody yet\n")

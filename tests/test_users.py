@@ -194,6 +194,14 @@ def test_a_mistake_made_later_keeps_the_last_good_users_and_is_logged_once(
     assert file.check("bob", "battery staple") == "bob"
 
 
+def test_that_the_last_user_is_gone_is_told_once(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = UsersFile(path)
+    path.write_text("# nobody\n")
+    for _ in range(2):
+        assert file.check("alice", "correct horse") is None
+    assert caplog.messages == [f"users file {path}: there is no user in it any more"]
+
+
 def test_users_in_memory_are_checked_in_the_same_way() -> None:
     check = check_from_mapping({"alice": hash_of("correct horse")})
     assert check("alice", "correct horse") == "alice"

@@ -26,6 +26,20 @@ def create():
 class Holder:
     inner = application
 
+class PerRequest:
+    def __init__(self, environ, start_response):
+        self.answer = application(environ, start_response)
+
+    def __iter__(self):
+        return iter(self.answer)
+
+def takes_one(request): ...
+
+async def asgi(scope, receive, send): ...
+
+class Asgi:
+    async def __call__(self, scope, receive, send): ...
+
 number = 7
 """
 
@@ -53,7 +67,13 @@ def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
 
 @pytest.mark.parametrize(
     "named",
-    ["legacyapp:application", "legacyapp", "legacyapp:create()", "legacyapp:Holder.inner"],
+    [
+        "legacyapp:application",
+        "legacyapp",
+        "legacyapp:create()",
+        "legacyapp:Holder.inner",
+        "legacyapp:PerRequest",
+    ],
 )
 def test_the_named_application_answers_on_open_paths(load: Load, named: str) -> None:
     assert Client(load(OAUTH_REFRESH_APP=named)).get("/").text == "legacy"
@@ -80,8 +100,15 @@ def test_the_name_may_come_from_a_file(load: Load, tmp_path: Path) -> None:
         ("legacyapp:number", "is of type int, which cannot be called"),
         ("legacyapp.py:application", "there is no module legacyapp.py; leave off .py: legacyapp$"),
         ("nosuch.py:application", "there is no module nosuch; start"),
-        ("legacyapp:application()", r"without arguments \(missing .* 'environ'\); leave off the \(\)"),
-        ("legacyapp:number()", "7 is not a callable"),
+        ("legacyapp:application()", r"cannot be called without arguments; leave off the \(\)"),
+        ("legacyapp:number()", "cannot be called without arguments"),
+        (
+            "legacyapp:create",
+            r"is no WSGI application: .*; if it makes the application, write legacyapp:create\(\)",
+        ),
+        ("legacyapp:takes_one", "does not take environ and start_response$"),
+        ("legacyapp:asgi", "is an ASGI application"),
+        ("legacyapp:Asgi()", "is an ASGI application"),
         ("legacyapp.py application", "does not have the form package.module:name"),
     ],
 )
@@ -109,20 +136,30 @@ def test_gunicorn_is_told_in_a_few_words_and_does_not_try_again(tmp_path: Path) 
 
 
 def test_what_nobody_notices_until_a_user_does_is_said_at_start(
-    load: Load, caplog: pytest.LogCaptureFixture
+    load: Load, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     load(OAUTH_REFRESH_APP="legacyapp")
-    assert [message.partition(":")[0] for message in caplog.messages] == [
+    assert [message.partition(":")[0].partition(": ")[0] for message in caplog.messages] == [
         "Nobody can sign in",
+        "The registry is in the memory of each process",
         "No path is protected",
     ]
     caplog.clear()
-    load(OAUTH_REFRESH_APP="legacyapp", OAUTH_PROTECT="/api", OAUTH_TRUST_REMOTE_USER="on")
+    kept = f"sqlite://{tmp_path}/oauth.db"
+    load(
+        OAUTH_REFRESH_APP="legacyapp",
+        OAUTH_PROTECT="/api",
+        OAUTH_TRUST_REMOTE_USER="on",
+        OAUTH_REGISTRY=kept,
+    )
     assert caplog.messages == []
 
 
-def test_what_looks_like_a_mistake_is_told_once(load: Load, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_looks_like_a_mistake_is_told_once(
+    load: Load, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     load(
+        OAUTH_REGISTRY=f"sqlite://{tmp_path}/oauth.db",
         OAUTH_REFRESH_APP="legacyapp",
         OAUTH_PROTECT="/api=a",
         OAUTH_TRUST_REMOTE_USER="on",

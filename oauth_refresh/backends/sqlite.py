@@ -271,6 +271,12 @@ def _prepare(synchronous: str, file: SQLiteFile, link: Link) -> None:
             "install the release that wrote it, or a later one"
         )
     _use_wal(file, link)
+    if link.replaces_another and not file.patiently(link, "SELECT 1 FROM record LIMIT 1"):
+        # To go on with it would tell every client that its grant is unknown.
+        raise RegistryError(
+            f"registry {file.path}: the file was replaced by one without any record while in use; stop the "
+            "server, put the right one back and start again, or restart the server to begin with this one"
+        )
     link.execute(f"PRAGMA synchronous = {synchronous}")
     key = file.patiently(link, "SELECT value FROM setting WHERE name = 'hash key'")[0][0]
     link.hasher = blake2b(digest_size=_HASH_BYTES, key=key)

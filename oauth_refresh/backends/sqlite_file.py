@@ -60,6 +60,10 @@ class _Found(NamedTuple):
         return other is not None and self[:2] == other[:2]
 
 
+def _is_same(one: _Found | None, other: _Found | None) -> bool:
+    return one is not None and one.is_same(other)
+
+
 def _look(path: str) -> _Found | None:
     try:
         found = os.stat(path)
@@ -83,6 +87,8 @@ class Link:
         self.cursor = self.connection.cursor()
         self.execute = self.cursor.execute
         self.file = file
+        self.replaces_another = False
+        """Whether this process had another file open under this path before."""
         self.read_only = False
         self.trusted_until = 0.0
         self.hasher: Any = None
@@ -274,6 +280,7 @@ class SQLiteFile:
         try:
             link = Link(self.path, self._provide())
             self._links.add(link)
+            link.replaces_another = self._last is not None and not _is_same(link.file, self._last[0])
             try:
                 self._prepare(self, link)
             except BaseException:
@@ -301,8 +308,8 @@ class SQLiteFile:
         file, log = _look(self.path), _look(self.path + "-wal")
         if not file or file.is_empty:
             raise RegistryError(
-                f"registry {self.path}: the file was deleted or emptied while in use; put it back, "
-                "or restart the server to begin with an empty registry"
+                f"registry {self.path}: the file was deleted or emptied while in use; stop the server, put "
+                "it back and start again, or restart the server to begin with an empty registry"
             )
         if log and log.size and log.is_same(last_log) and not file.is_same(last_file):
             # SQLite would play the changes of the old file into the new one.

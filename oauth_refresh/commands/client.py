@@ -165,12 +165,7 @@ def delete(deployment: Deployment, client_id: str, yes: bool) -> None:
 
 def _found(deployment: Deployment, client_id: str) -> Client:
     deployment.registry  # noqa: B018 - refuses a registry that is not there
-    found = deployment.server.clients.get(client_id)
-    if found is None:
-        raise click.ClickException(
-            f"there is no client {client_id!r}: {deployment.program} client list shows all"
-        )
-    return found
+    return deployment.known_client(client_id)
 
 
 def _row(found: Client) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from ..errors import OAuthRefreshError
 
 if TYPE_CHECKING:
     from ..backends.base import Backend
+    from ..clients import Client
     from ..registry import TokenRegistry
     from ..server import Server
     from ..settings import Settings
@@ -91,18 +92,10 @@ class Deployment:
 
     @property
     def registry_to_fill(self) -> TokenRegistry:
-        """As `registry`, but made where it is not there yet and somebody said where it belongs."""
-        if not self.is_placed:
+        """As `registry`, but made where it is not there yet and an application says where it belongs."""
+        if self._server is None:
             self._require_registry()
         return self.server.registry
-
-    @property
-    def is_placed(self) -> bool:
-        """Whether an application, a setting or an option says where the registry is.
-
-        If none does, it is looked for in the working directory, where another server's commands may be run.
-        """
-        return self._server is not None or self.settings.origins.get("registry", "default") != "default"
 
     def known_scopes(self, text: str) -> tuple[str, ...]:
         """The scopes in `text`, separated by spaces, which this deployment has to know."""
@@ -115,17 +108,31 @@ class Deployment:
                 raise click.ClickException(f"there is no scope {name!r}; known are {allowed}")
         return scopes
 
+    def known_client(self, client_id: str) -> Client:
+        """The client of this id, which this deployment has to know."""
+        found = self.server.clients.get(client_id)
+        if found is None:
+            told = f"there is no client {client_id!r}: {self.program} client list shows all"
+            raise click.ClickException(told)
+        return found
+
     @property
     def _no_scopes(self) -> str:
         if self._server is not None:
             return "none: set OAUTH_SCOPES"
         return "none: set OAUTH_SCOPES, or use `flask oauth` if a Flask application has them"
 
-    def _require_registry(self) -> None:
-        backend = self.server.backend
-        beside = getattr(backend, "old", backend).beside
-        if beside is None or os.path.exists(beside):
-            return
+    @property
+    def lacks_registry(self) -> str:
+        """Why there is no registry that commands could look into; empty if there is one."""
+        backend = getattr(self.server.backend, "old", self.server.backend)
+        if not backend.shared and self._server is None:
+            return (
+                "the registry is memory:, which is the server's own: what is done here would end with this "
+                "command; set OAUTH_REGISTRY to one that both can reach"
+            )
+        if backend.beside is None or os.path.exists(backend.beside):
+            return ""
         advice = (
             "run this in the server's folder and with its settings, or name the registry with --registry; "
             "a Flask application keeps it in its instance folder: use `flask oauth` there; "
@@ -133,7 +140,11 @@ class Deployment:
         )
         if self._server is not None:
             advice = "flask oauth init makes it, and so does the application when it first needs it"
-        raise click.ClickException(f"there is no registry at {beside}: {advice}")
+        return f"there is no registry at {backend.beside}: {advice}"
+
+    def _require_registry(self) -> None:
+        if self.lacks_registry:
+            raise click.ClickException(self.lacks_registry)
 
     @property
     def backend(self) -> Backend:

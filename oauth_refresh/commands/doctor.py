@@ -59,7 +59,7 @@ def _outside(url: str) -> Iterator[Finding]:
 
 
 def _everything(deployment: Deployment, url: str | None) -> Iterator[Finding]:
-    from ..doctor import error, inside, ok, outside, together, warning
+    from ..doctor import error, inside, ok, outside, together
 
     try:
         server = deployment.server
@@ -82,14 +82,14 @@ def _everything(deployment: Deployment, url: str | None) -> Iterator[Finding]:
     broken = any(each.severity == "error" and each.about == "registry" for each in inner)
     if seen.token_endpoint is None or broken:
         return
-    if not deployment.is_placed and inside.is_to_be_made(server.backend):
-        # Made by a look, it would be another one than the server's.
-        yield warning(
-            "registry",
-            f"The server answers, and there is no registry at {server.backend.beside}: it has another one, "
-            "or had no need of one yet. Whether it fits these settings was not tried.",
-            "Run this in the server's folder and with its settings; for a Flask application, "
-            "`flask oauth doctor`.",
+    if inside.is_to_be_made(server.backend):
+        # The server has just needed its registry. One that is made by a look would not be it.
+        yield error(
+            "same registry",
+            f"The server that clients reach uses a registry, and there is none at {server.backend.beside}: "
+            "it has another one, or memory:, where each worker has its own.",
+            "Run this in the server's folder and with its settings (for a Flask application, "
+            "`flask oauth doctor`), or give server and commands the same OAUTH_REGISTRY with its whole path.",
         )
         return
     yield from together.examine(server, seen.token_endpoint)

@@ -89,6 +89,7 @@ def _verdict(
     deployment: Deployment, grant: Grant | None, presented: Presented | None, client_id: str | None
 ) -> Verdict:
     from .. import stories
+    from ..tokens import ACCESS
 
     registry, server = deployment.registry, deployment.server
     if grant is None:
@@ -96,6 +97,8 @@ def _verdict(
     if presented is None:
         return stories.verdict_of_grant(grant, registry.clock())
     client = server.clients.get(grant.client_id) if grant.client_id else None
+    if client is None and grant.client_id and presented.kind != ACCESS and grant.revoked_at is None:
+        return stories.client_gone()
     who = client_id or grant.client_id or None
     return stories.verdict(
         grant, presented, who, registry.clock(), server.policy_for(client), registry.secrets

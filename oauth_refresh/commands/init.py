@@ -31,10 +31,10 @@ def init(deployment: Deployment) -> None:
     create = getattr(backend, "create", None)
     if create is not None:
         create()
+    _try_out(backend)
     schema = getattr(backend, "schema", None)
     if schema is not None:
         click.echo(f"schema    {schema}")
-    _try_out(backend)
     click.echo("ready     a record was written, changed, read and removed")
 
 

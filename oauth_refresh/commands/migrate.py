@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -44,6 +45,9 @@ def migrate(source: str, target: str, *, live: bool, config: str | None) -> None
 
     named = {"registry": target, "registry_fallback": source}
     server = Server(Deployment(config=config, named=named).settings)
+    beside = server.both_registries[0].beside
+    if beside is not None and not os.path.exists(beside):
+        raise click.ClickException(f"there is no registry at {beside}: name the one that is to be moved")
     tally = _move(server) if live else _copy(server)
     show_fields(
         {

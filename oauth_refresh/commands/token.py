@@ -57,6 +57,8 @@ def create(
     """
     registry = deployment.registry_to_fill
     scopes = deployment.known_scopes(scope)
+    if client_id is not None:
+        deployment.known_client(client_id)
     make = registry.create_with_refresh if refresh else registry.create
     try:
         issued = make(subject, scopes, client_id=client_id, resources=resources, ttl=ttl, label=label)

@@ -89,6 +89,8 @@ def remove(deployment: Deployment, name: str, keep_grants: bool, file: str | Non
     path = _path(deployment, file)
     if name not in UsersFile(path).names():
         raise click.ClickException(f"there is no user {name!r} in {path}")
+    # Removing a user from the file needs no registry, and makes none.
+    keep_grants = keep_grants or bool(deployment.lacks_registry)
     alive = (
         0
         if keep_grants

@@ -10,8 +10,10 @@ from collections.abc import Iterable, Iterator
 from ipaddress import ip_network
 
 from ..backends.base import Backend
+from ..durations import format_duration
 from ..errors import RegistryError
 from ..events import log
+from ..proxies import UNIX
 from ..server import Server
 from ..setting_values import encode_secret
 from ..settings import Settings
@@ -23,6 +25,7 @@ SHORT_GRACE = 30.0
 """Seconds. Proxies wait for a minute by default before they give a request up."""
 
 
+CODE_TTL_MAX = 600.0
 SECRET_BYTES = 22
 """128 random bits in base64 take as many; below that it is a word that somebody thought of, as a rule."""
 
@@ -44,6 +47,7 @@ def examine(server: Server) -> Iterator[Finding]:
     yield from _proxies(settings)
     yield from _protection(settings, server)
     yield from _grace(settings)
+    yield from _lifetimes(settings)
     yield from _event_log(settings)
 
 
@@ -57,6 +61,7 @@ def tell_at_start(server: Server, *, guards: bool) -> None:
         _tell(_users(server.settings))
     _tell(_registry_folder(server.backend))
     if guards:
+        _tell(_registry_in_memory(server.backend))
         tell_of_open_doors(server)
 
 
@@ -111,12 +116,7 @@ def _secret(settings: Settings, backend: Backend) -> Iterator[Finding]:
 
 def _registry(settings: Settings, backend: Backend) -> Iterator[Finding]:
     if not backend.shared:
-        yield error(
-            "registry",
-            "The registry is in the memory of each process: every worker has grants of its own, so that a "
-            "client's requests fail now and then, and a restart logs everybody out.",
-            "Set OAUTH_REGISTRY, for example to sqlite:///var/lib/app/oauth.db.",
-        )
+        yield from _registry_in_memory(backend)
         return
     url = settings.registry if isinstance(settings.registry, str) else ""
     if settings.issuer is not None and url.startswith(("sqlite:", "file:")) and ":///" not in url:
@@ -146,6 +146,16 @@ def _registry(settings: Settings, backend: Backend) -> Iterator[Finding]:
     if backend.beside is not None:
         names = ("", "-wal", "-shm", ".lock", ".secret")
         yield from _private("registry", [backend.beside + name for name in names])
+
+
+def _registry_in_memory(backend: Backend) -> Iterator[Finding]:
+    if not backend.shared:
+        yield error(
+            "registry",
+            "The registry is in the memory of each process: every worker has grants of its own, so that a "
+            "client's requests fail now and then, and a restart logs everybody out.",
+            "Set OAUTH_REGISTRY, for example to sqlite:///var/lib/app/oauth.db.",
+        )
 
 
 def _registry_folder(backend: Backend) -> Iterator[Finding]:
@@ -208,7 +218,8 @@ def _users(settings: Settings) -> Iterator[Finding]:
 
 
 def _proxies(settings: Settings) -> Iterator[Finding]:
-    everywhere = [each for each in settings.trusted_proxies if ip_network(each, strict=False).prefixlen == 0]
+    networks = [each for each in settings.trusted_proxies if each != UNIX]
+    everywhere = [each for each in networks if ip_network(each, strict=False).prefixlen == 0]
     if not everywhere:
         return
     danger = "count failed logins against whom they like"
@@ -242,6 +253,23 @@ def _grace(settings: Settings) -> Iterator[Finding]:
         "or whose answer gets lost, can end the grant.",
         "Set OAUTH_REFRESH_GRACE above the longest time that a request can wait in front of the application.",
     )
+
+
+def _lifetimes(settings: Settings) -> Iterator[Finding]:
+    if settings.code_ttl > CODE_TTL_MAX:
+        yield warning(
+            "lifetimes",
+            f"Authorization codes live {format_duration(settings.code_ttl)}: one that leaks is good for as "
+            "long (RFC 6749 section 4.1.2 has ten minutes at most).",
+            "Take OAUTH_CODE_TTL out: a minute is enough for programs that work.",
+        )
+    if settings.refresh_token_ttl < settings.access_token_ttl:
+        yield warning(
+            "lifetimes",
+            f"Refresh tokens live {format_duration(settings.refresh_token_ttl)}, shorter than access tokens "
+            f"({format_duration(settings.access_token_ttl)}): when a program wants to renew, it is too late.",
+            "Set OAUTH_REFRESH_TOKEN_TTL well above OAUTH_ACCESS_TOKEN_TTL.",
+        )
 
 
 def _event_log(settings: Settings) -> Iterator[Finding]:

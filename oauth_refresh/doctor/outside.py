@@ -27,19 +27,23 @@ def examine(url: str, prefixes: Iterable[str] | None) -> Seen:
     first = fetch(_inserted(addresses, "oauth-authorization-server"))
     if not first.status:
         return Seen([_unreachable(url, first)])
+    if first.status in (502, 504):
+        return Seen([*_transport(url), _nobody_behind(url, first)])
     findings = [*_transport(url), *_documents(addresses)]
     document = _metadata(addresses)
-    if document is None:
-        return Seen(findings)
-    findings += _issuer(url, document)
-    token_endpoint = str(document.get("token_endpoint"))
-    if not token_endpoint.startswith(f"{addresses.base}/"):
+    if document is not None:
+        findings += _issuer(url, document)
+    token_endpoint = str((document or {}).get("token_endpoint"))
+    if document is None or not token_endpoint.startswith(f"{addresses.base}/"):
         # Nothing is sent to a place that only the document names.
+        for prefix in prefixes or ():
+            findings += _open_door(addresses.resource(prefix))
         return Seen(findings)
-    findings += _token_endpoint(token_endpoint)
+    answers = list(_token_endpoint(token_endpoint))
+    findings += answers
     for resource in _resources(addresses, prefixes, document):
         findings += _resource(resource)
-    return Seen(findings, token_endpoint)
+    return Seen(findings, token_endpoint if all(each.severity == "ok" for each in answers) else None)
 
 
 def _unreachable(url: str, answer: Answer) -> Finding:
@@ -51,6 +55,14 @@ def _unreachable(url: str, answer: Answer) -> Finding:
     text = f"{url} cannot be reached: {answer.trouble}"
     return error(
         "reach", text, "Start the server, look at DNS and firewall, and at the address it listens on."
+    )
+
+
+def _nobody_behind(url: str, answer: Answer) -> Finding:
+    return error(
+        "reach",
+        f"The proxy at {url} answers {answer.status}: it reaches no application behind it.",
+        "Start the server, and compare the address or socket it listens on with that of the proxy.",
     )
 
 
@@ -120,14 +132,23 @@ def _issuer(url: str, document: dict[str, Any]) -> Iterator[Finding]:
 def _token_endpoint(url: str) -> Iterator[Finding]:
     answer = fetch(url, {})
     told = answer.json or {}
-    if answer.status == 400 and told.get("error") == "invalid_request":
-        yield ok("token endpoint", f"{url} answers.")
+    if answer.status != 400 or told.get("error") != "invalid_request":
+        yield error(
+            "token endpoint",
+            f"POST {url} is not answered as a token endpoint does, but with {answer.shown}.",
+            f"{PROXY}, with its method and body: a redirect, a firewall or a CSRF check takes it first.",
+        )
         return
-    yield error(
-        "token endpoint",
-        f"POST {url} is not answered as a token endpoint does, but with {answer.shown}.",
-        f"{PROXY}, with its method and body: a redirect, a firewall or a CSRF check takes it first.",
-    )
+    # Nobody's token, of a client that cannot be: to say so the server has to look into its registry.
+    answer = fetch(url, {"grant_type": "refresh_token", "refresh_token": "x", "client_id": "oc_doctor"})
+    if answer.status == 503:
+        yield error(
+            "registry of the server",
+            "The server cannot use its registry: it answers 503 to whatever needs one.",
+            "Look for registry_unavailable in its log, which says what to do.",
+        )
+        return
+    yield ok("token endpoint", f"{url} answers, and can use its registry.")
 
 
 def _resources(addresses: Addresses, prefixes: Iterable[str] | None, document: dict[str, Any]) -> list[str]:
@@ -136,6 +157,18 @@ def _resources(addresses: Addresses, prefixes: Iterable[str] | None, document: d
     named = document.get("protected_resources")
     found = named if isinstance(named, list) else []
     return [str(each) for each in found if str(each).rstrip("/") != addresses.base]
+
+
+def _open_door(url: str) -> Iterator[Finding]:
+    """Where the endpoints are missing, the middleware may be, too."""
+    bare = fetch(url)
+    if 200 <= bare.status < 300:
+        yield error(
+            "protection",
+            f"{url} is not protected: without a token it answers {bare.shown}.",
+            "Start oauth_refresh.wsgi:application, or what the middleware wraps, not the application alone, "
+            "and let the proxy send all requests there.",
+        )
 
 
 def _resource(url: str) -> Iterator[Finding]:

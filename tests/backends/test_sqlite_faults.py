@@ -326,8 +326,8 @@ def test_a_file_that_is_moved_away_is_missed_not_begun_anew(
     path.rename(away)
     for call in (lambda: backend.get(b"k"), lambda: backend.swap(b"k", ONE, b"2"), lambda: backend.purge(0)):
         assert trouble(call) == (
-            f"registry {path}: the file was deleted or emptied while in use; put it back, "
-            "or restart the server to begin with an empty registry"
+            f"registry {path}: the file was deleted or emptied while in use; stop the server, "
+            "put it back and start again, or restart the server to begin with an empty registry"
         )
     assert not path.exists()
     away.rename(path)
@@ -358,6 +358,23 @@ def test_a_file_that_is_replaced_is_opened(backend: SQLiteBackend, path: Path) -
     restored.rename(path)
     assert backend.get(b"k") == TWO
     assert backend.swap(b"k", TWO, b"3") is True
+
+
+def test_a_file_without_records_does_not_take_the_place_of_one_in_use(
+    backend: SQLiteBackend, path: Path
+) -> None:
+    assert backend.get(b"k") == ONE
+    for each in path.parent.glob("oauth.db*"):
+        each.unlink()
+    begun_anew = SQLiteBackend(str(path))
+    begun_anew.purge(0)
+    for call in (lambda: backend.get(b"k"), lambda: backend.swap(b"n", None, b"2")):
+        assert trouble(call) == (
+            f"registry {path}: the file was replaced by one without any record while in use; stop the "
+            "server, put the right one back and start again, or restart the server to begin with this one"
+        )
+    begun_anew.swap(b"k", None, b"2")
+    assert backend.get(b"k") == TWO
 
 
 def test_the_log_of_a_replaced_file_is_not_played_into_the_new_one(

@@ -35,7 +35,7 @@ def test_a_public_client_has_no_secret_and_is_kept_though_nobody_used_it(run: Ru
     assert as_json(run("client", "show", str(made["client_id"]), "--json")) == made
 
 
-def test_people_are_shown_id_and_secret_and_warned(run: Run) -> None:
+def test_people_are_shown_id_and_secret_and_warned(run: Run, server: Server) -> None:
     shown = run("client", "create", "Backup", "--redirect-uri", URI, "--confidential")
     lines = dict(line.split() for line in ok(shown).splitlines())
     assert sorted(lines) == ["client_id", "client_secret"]
@@ -59,7 +59,7 @@ def test_a_client_is_judged_like_one_that_registers_itself(
     assert list(server.clients.list()) == []
 
 
-def test_clients_of_the_settings_are_listed_and_stay(run: Run, tmp_path: object) -> None:
+def test_clients_of_the_settings_are_listed_and_stay(run: Run, server: Server, tmp_path: object) -> None:
     config = f"{tmp_path}/oauth.toml"
     with open(config, "w") as file:
         file.write('[clients.nightly]\nclient_name = "Nightly"\nredirect_uris = ["https://a.example/cb"]\n')

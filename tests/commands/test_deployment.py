@@ -125,15 +125,24 @@ def test_a_folder_that_nobody_named_gets_no_registry_by_the_way(
     assert run(*command).exit_code == 0
 
 
-def test_a_registry_that_was_named_is_made_for_its_first_token(run: Run, tmp_path: Path) -> None:
-    assert ok(run("token", "create", "--subject", "ci")).startswith("oat_")
-    assert (tmp_path / "oauth.db").exists()
-    refused = run("purge", "--registry", f"sqlite://{tmp_path}/oauht.db")
+def test_a_registry_that_was_deleted_is_not_begun_anew(run: Run, tmp_path: Path) -> None:
+    ok(run("user", "add", "alice", "--password-stdin", input="x\n"))
+    refused = run("token", "create", "--subject", "ci", "--registry", f"sqlite://{tmp_path}/oauht.db")
     assert "there is no registry at" in refused.stderr
+    assert ok(run("user", "remove", "alice", "-y")) == "user alice removed, 0 grants ended\n"
+    assert not list(tmp_path.glob("*.db*"))
+
+
+def test_a_registry_in_memory_is_not_for_commands(run: Run, environ: dict[str, str]) -> None:
+    environ["OAUTH_REGISTRY"] = "memory:"
+    for command in (["token", "create", "--subject", "ci"], ["grant", "list"], ["purge"]):
+        refused = run(*command)
+        assert (refused.exit_code, refused.stdout) == (1, "")
+        assert "the registry is memory:, which is the server's own" in refused.stderr
 
 
 def test_where_no_scope_is_known_the_commands_of_flask_are_named(
-    run: Run, environ: dict[str, str], tmp_path: Path
+    run: Run, environ: dict[str, str], server: Server
 ) -> None:
     del environ["OAUTH_SCOPES"]
     for command in (

@@ -53,6 +53,7 @@ class Stage:
             "registry": f"sqlite://{self.folder}/oauth.db",
             "secret_key": KEY,
             "event_log": f"{self.folder}/events.jsonl",
+            "clients": {"probe": {"redirect_uris": ["http://127.0.0.1/"]}},
             **settings,
         }
         self.server = Server(
@@ -388,6 +389,16 @@ def test_a_token_of_a_script_that_was_ended_is_made_anew(stage: Stage) -> None:
     told = stage.explain(issued.access_token)
     assert told.outcome == "revoked"
     assert "Make a new one: flask oauth token create" in told.story["verdict"]["advice"]
+
+
+def test_a_token_whose_client_is_gone_is_not_called_good(stage: Stage) -> None:
+    stage.refresh()
+    stage.serve(clients=None)
+    told = stage.explain(stage.line[-1])
+    assert told.outcome == "client_gone"
+    assert told.story["verdict"]["hears"] == "invalid_client."
+    assert "not registered here" in told.text
+    assert stage.explain(stage.access).outcome == "good"
 
 
 def test_the_advice_names_the_commands_as_they_are_called_here(run: Run, server: Server) -> None:

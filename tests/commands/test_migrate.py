@@ -178,3 +178,12 @@ def test_memory_is_bounded_by_a_page_and_not_by_the_registry() -> None:
 
 def _server(url: str, **environ: str) -> Server:
     return Server(load(environ={"OAUTH_REGISTRY": url, "OAUTH_TRUST_REMOTE_USER": "yes", **environ}))
+
+
+def test_a_source_that_is_not_there_is_not_moved(tmp_path: Path) -> None:
+    for options in ([], ["--live"]):
+        target = f"sqlite://{tmp_path}/new.db"
+        done = CliRunner().invoke(main, ["migrate", *options, f"sqlite://{tmp_path}/nosuch.db", target])
+        assert done.exit_code == 1
+        assert f"there is no registry at {tmp_path}/nosuch.db" in done.stderr
+        assert list(tmp_path.iterdir()) == []

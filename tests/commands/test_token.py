@@ -21,8 +21,10 @@ def test_the_token_alone_is_on_standard_output_and_works(run: Run, server: Serve
 
 
 def test_a_program_that_can_renew_gets_a_refresh_token_too(run: Run, server: Server) -> None:
-    made = as_json(run("token", "create", "--subject", "ci", "--refresh", "--client", "c", "--json"))
-    assert server.registry.rotate_via_refresh_token(made["refresh_token"], client_id="c")
+    client, _ = server.clients.register({}, redirect_uris=("http://127.0.0.1/",), auth_method="none")
+    options = ("--refresh", "--client", client.client_id, "--json")
+    made = as_json(run("token", "create", "--subject", "ci", *options))
+    assert server.registry.rotate_via_refresh_token(made["refresh_token"], client_id=client.client_id)
     access, refresh = ok(run("token", "create", "--subject", "ci", "--refresh")).splitlines()
     assert (access[:4], refresh[:4]) == ("oat_", "ort_")
 
@@ -32,6 +34,7 @@ def test_a_program_that_can_renew_gets_a_refresh_token_too(run: Run, server: Ser
     [
         (["--scope", "notes:reed"], "there is no scope 'notes:reed'"),
         (["--scope", 'a"b'], "scope contains a character that is not allowed"),
+        (["--client", "oc_nosuch"], "there is no client 'oc_nosuch': oauth-refresh client list shows all"),
         (["--ttl", "0s"], "ttl is 0.0 seconds, at least 1 is needed"),
         (["--label", "x" * 201], "label has 201 characters"),
     ],

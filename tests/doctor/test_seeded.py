@@ -181,6 +181,10 @@ def test_3_a_proxy_that_drops_the_authorization_header(clinic: Clinic) -> None:
 
 def test_4_a_server_with_another_registry(clinic: Clinic) -> None:
     found = clinic.examine(clinic.serve(OAUTH_REGISTRY="memory:"))
+    only(found, "error", "same registry", "it has another one, or memory:", "the same OAUTH_REGISTRY")
+    assert not (clinic.folder / "oauth.db").exists()
+    clinic.middleware().registry.cleanup()
+    found = clinic.examine()
     only(found, "error", "same registry", "uses another one, or memory:", "the same OAUTH_REGISTRY")
 
 
@@ -219,12 +223,42 @@ def test_9_workers_that_do_not_share_what_they_must(clinic: Clinic) -> None:
         turn = iter(range(10**6))
 
         def dispatch(environ: dict[str, Any], start: Any) -> Any:
-            return workers[environ["PATH_INFO"] == "/oauth/token" and next(turn) % 3 == 2](environ, start)
+            return workers[environ["PATH_INFO"] == "/oauth/token" and next(turn) % 3 == 0](environ, start)
 
         return dispatch
 
     found = clinic.examine(clinic.serve(wrap))
     only(found, "error", "workers", "answered differently (status 200, 401)", "Restart all of them")
+
+
+def test_a_server_that_runs_without_the_middleware(clinic: Clinic) -> None:
+    found = clinic.examine(
+        clinic.serve(lambda app: hide("/.well-known/", "404 Not Found")(seen_by_application))
+    )
+    assert {("error", "metadata"), ("error", "protection")} <= found.wrong
+    assert "/api is not protected: without a token it answers status 200" in found.text
+    assert "Start oauth_refresh.wsgi:application" in found.text
+
+
+def test_a_proxy_with_nothing_behind_it(clinic: Clinic) -> None:
+    found = clinic.examine("--outside", clinic.serve(hide("/", "502 Bad Gateway")))
+    only(found, "error", "reach", "reaches no application behind it", "compare the address or socket")
+
+
+@pytest.mark.parametrize("options", [[], ["--outside"]])
+def test_a_server_whose_registry_was_deleted_is_found_and_its_clients_keep_hearing_503(
+    clinic: Clinic, options: list[str]
+) -> None:
+    base = clinic.serve()
+    clinic.examine(base)
+    (clinic.folder / "oauth.db").unlink()
+    for other in clinic.folder.glob("oauth.db-*"):
+        other.unlink()
+    time.sleep(1.1)  # for so long a read may trust what it has open
+    found = clinic.examine(*options, base)
+    assert found.wrong == {("error", "registry of the server")}
+    assert "answers 503 to whatever needs one" in found.text
+    assert not list(clinic.folder.glob("oauth.db*"))
 
 
 def test_10_a_server_that_is_not_there(clinic: Clinic) -> None:
@@ -302,6 +336,18 @@ INSIDE: dict[str, tuple[dict[str, str], str, str, tuple[str, ...]]] = {
         "settings",
         ("asks for the scope 'notes:raed'", "'notes:read' was meant"),
     ),
+    "24 codes that live for long": (
+        {"OAUTH_CODE_TTL": "10d"},
+        "warning",
+        "lifetimes",
+        ("codes live 10d", "ten minutes at most"),
+    ),
+    "25 refresh tokens that live shorter than access tokens": (
+        {"OAUTH_REFRESH_TOKEN_TTL": "1h"},
+        "warning",
+        "lifetimes",
+        ("Refresh tokens live 60m, shorter than access tokens (24h)",),
+    ),
     "20 a setting that is misspelled": (
         {"OAUTH_ISUER": "https://a.example"},
         "warning",
@@ -364,8 +410,8 @@ def test_a_folder_without_a_registry_is_not_taken_for_the_servers(
     url = clinic.serve()
     del clinic.settings["OAUTH_REGISTRY"]
     found = clinic.examine(url)
-    assert found.wrong == {("warning", "registry")}
-    assert f"there is no registry at {elsewhere}/oauth.db" in found.text
+    assert ("error", "same registry") in found.wrong
+    assert f"and there is none at {elsewhere}/oauth.db" in found.text
     assert "`flask oauth doctor`" in found.text
     assert list(elsewhere.iterdir()) == []
 
