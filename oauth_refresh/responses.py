@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import msgspec
 from werkzeug.wrappers import Request, Response
 
 from .errors import OAuthError
+from .values import Value
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
@@ -25,7 +26,7 @@ _SECRET_ANSWER = (
 )
 
 
-class Tokens(NamedTuple):
+class Tokens(Value, frozen=True, gc=False):
     """The answer with tokens in it, which is most of what an authorization server says.
 
     The same on the wire as a `json_response`; a quarter of a renewal's time went into building one of those.

@@ -6,7 +6,6 @@ import logging
 import os
 from collections.abc import Iterable, Iterator
 from threading import Lock
-from typing import NamedTuple
 from weakref import WeakSet
 
 from oauth_refresh.backends import split_url
@@ -16,12 +15,9 @@ from oauth_refresh.errors import ConfigurationError
 logger = logging.getLogger("oauth_refresh")
 
 
-class _Notes(NamedTuple):
-    expires_at: float | None
-    terms: frozenset[bytes]
-
-
-_NO_NOTES = _Notes(None, frozenset())
+_Notes = tuple["float | None", tuple[bytes, ...]]
+"""When a record may be forgotten, and its index terms."""
+_NO_NOTES: _Notes = (None, ())
 
 
 class MemoryBackend:
@@ -58,17 +54,18 @@ class MemoryBackend:
     ) -> bool:
         if old is None and body is None:
             raise ValueError("old and body are both None")
-        notes = _Notes(expires_at, frozenset(index))
+        notes = (expires_at, tuple(index))
         if self._copied:
             self._warn()
         with self._lock:
             current = self._entries.get(key)
-            if _version(current) != _version(old):
+            # Most who swap hold the very entry that is there.
+            if current is not old and _version(current) != _version(old):
                 return False
             if body is None:
                 self._remove(key)
             else:
-                self._put(key, Entry(body, body), notes)
+                self._put(key, tuple.__new__(Entry, (body, body)), notes)
             return True
 
     def find(self, term: bytes) -> Iterator[bytes]:
@@ -94,21 +91,22 @@ class MemoryBackend:
         """Nothing is open, and the records stay: they live as long as the object."""
 
     def _put(self, key: bytes, entry: Entry, notes: _Notes) -> None:
-        before = self._notes.get(key, _NO_NOTES).terms
-        if notes.terms == before:
-            self._entries[key], self._notes[key] = entry, notes
-            return
-        for term in notes.terms - before:
-            self._named.setdefault(term, set()).add(key)
+        _, before = self._notes.get(key, _NO_NOTES)
+        _, terms = notes
+        if terms != before:
+            for term in terms:
+                self._named.setdefault(term, set()).add(key)
         self._entries[key] = entry
         self._notes[key] = notes
-        self._forget_terms(key, before - notes.terms)
+        if terms != before:
+            self._forget_terms(key, set(before).difference(terms))
 
     def _remove(self, key: bytes) -> None:
         del self._entries[key]
-        self._forget_terms(key, self._notes.pop(key).terms)
+        _, terms = self._notes.pop(key)
+        self._forget_terms(key, set(terms))
 
-    def _forget_terms(self, key: bytes, terms: frozenset[bytes]) -> None:
+    def _forget_terms(self, key: bytes, terms: set[bytes]) -> None:
         for term in terms:
             keys = self._named[term]
             keys.discard(key)

@@ -85,6 +85,9 @@ class Endpoints:
         self._below = prefix + "/"
         self._clients = prefix + "/register/"
         self._well_known = Endpoint(well_known, ("GET", "HEAD"))
+        # Where every origin may read an answer, the headers that say so are always the same.
+        origins = server.settings.cors_origins
+        self._cors = cors.actual({}, origins) if "*" in origins else None
 
     def owns(self, path: str) -> bool:
         """Whether this path (as in PATH_INFO) is answered here. Asked at every request."""
@@ -125,12 +128,15 @@ class Endpoints:
         response = self._answer(endpoint, environ)
         if isinstance(response, Tokens):
             self._server.housekeeping.looked_after()
-            return response.send(start_response, cors.actual(environ, self._server.settings.cors_origins))
+            return response.send(start_response, self._cors_headers(environ))
         if endpoint is None or endpoint.shared:
-            for name, value in cors.actual(environ, self._server.settings.cors_origins):
+            for name, value in self._cors_headers(environ):
                 response.headers.add(name, value)
         self._server.housekeeping.looked_after()
         return response(environ, start_response)
+
+    def _cors_headers(self, environ: WSGIEnvironment) -> list[tuple[str, str]]:
+        return self._cors or cors.actual(environ, self._server.settings.cors_origins)
 
     def _answer(self, endpoint: Endpoint | None, environ: WSGIEnvironment) -> Response | Tokens:
         method, request = environ["REQUEST_METHOD"], LateRequest(environ)

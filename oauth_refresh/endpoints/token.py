@@ -21,7 +21,7 @@ from ..reading_ahead import NOTHING_SEEN, Seen
 from ..refusals import error_of
 from ..resources import select
 from ..responses import Tokens
-from ..scopes import TOLERATED, join, of_client_itself, parse_scope
+from ..scopes import TOLERATED, of_client_itself, parse_scope
 from ..server import Server
 from ..tokens import ACCESS, CODE, REFRESH, Presented, read
 
@@ -39,6 +39,16 @@ KNOWN = (
     "client_id",
     "client_secret",
 )
+
+
+class _Members(msgspec.Struct, omit_defaults=True, frozen=True, gc=False):
+    """What the client reads. Members that say nothing are left out."""
+
+    access_token: str
+    token_type: str
+    expires_in: int
+    refresh_token: str | None = None
+    scope: str = ""
 
 
 def token(server: Server, request: Request, addresses: Addresses) -> Tokens:
@@ -209,13 +219,5 @@ def _tokens(issue: Issue) -> Tokens:
 
 def _answer(access_token: str, expires_in: int, refresh_token: str | None, scopes: tuple[str, ...]) -> Tokens:
     """RFC 6749 section 5.1."""
-    members: dict[str, object] = {
-        "access_token": access_token,
-        "token_type": "Bearer",
-        "expires_in": expires_in,
-    }
-    if refresh_token is not None:
-        members["refresh_token"] = refresh_token
-    if scopes:
-        members["scope"] = join(scopes)
-    return Tokens(_encode(members))
+    # The scopes of a token are sorted, each once.
+    return Tokens(_encode(_Members(access_token, "Bearer", expires_in, refresh_token, " ".join(scopes))))
