@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from hashlib import sha256
-from typing import NamedTuple, Protocol
+from typing import Protocol
 from urllib.parse import unquote_plus
 
 import msgspec
@@ -19,6 +19,7 @@ from .backends.base import Backend, Copies, Entry
 from .errors import InvalidClient, InvalidRequest, RegistryError, TooManyRequests
 from .parameters import Parameters, printable
 from .reading_ahead import NOTHING_SEEN, Seen
+from .values import Value
 
 FORMAT = 1
 GRANT_TYPES = ("authorization_code", "refresh_token")
@@ -85,7 +86,7 @@ class Client(msgspec.Struct, array_like=True, frozen=True):
         return grant_type in self.grant_types
 
 
-class Credentials(NamedTuple):
+class Credentials(Value, frozen=True, gc=False):
     """How a client presents itself. `pairs` are the (id, secret) readings of it; none for a public client."""
 
     client_id: str | None

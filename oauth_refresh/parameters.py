@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import re
 import string
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 from werkzeug.wrappers import Request
 
 from .errors import InvalidRequest, RequestTooLarge
+from .values import Value
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
 
 BODY_BYTES_MAX = 64 * 1024
 QUERY_BYTES_MAX = 16 * 1024
@@ -27,40 +31,37 @@ _MEANS_ITSELF = b"".join((string.ascii_letters.encode(), string.digits.encode(),
 _SECRET_IN_URL = re.compile(rb"(?:\A|&)client_secret=")
 
 
-class Parameters:
-    """The parameters of one request, decoded once. `plain` says that all of them are printable ASCII."""
+class Parameters(Value, frozen=True, gc=False):
+    """The parameters of one request, decoded once.
 
-    def __init__(self, pairs: Sequence[tuple[str, str]], *, plain: bool = False) -> None:
-        self._values = dict(pairs)
-        self._plain = plain
-        self._repeated: dict[str, list[str]] = {}
-        if len(self._values) < len(pairs):
-            self._gather(pairs)
+    `values` are those that are not empty, of several the first. `several` are all values of each that occurs
+    more than once. `plain` says that all of them are printable ASCII.
+    """
 
-    def _gather(self, pairs: Sequence[tuple[str, str]]) -> None:
-        values: dict[str, list[str]] = {}
-        for name, value in pairs:
-            values.setdefault(name, []).append(value)
-        self._repeated = {name: several for name, several in values.items() if len(several) > 1}
-        for name, several in self._repeated.items():
-            self._values[name] = next(filter(None, several), "")
+    values: dict[str, str]
+    several: dict[str, list[str]]
+    plain: bool = False
+
+    def __repr__(self) -> str:
+        # A default repr would carry secrets into tracebacks and logs.
+        return f"<parameters {', '.join(sorted(self.values))}>"
 
     def get(self, name: str) -> str | None:
         """The value, or None if the parameter is absent or empty. Of several, the first that is not empty."""
-        return self._values.get(name) or None
+        return self.values.get(name)
 
     def all(self, name: str) -> tuple[str, ...]:
-        if name in self._repeated:
-            return tuple(filter(None, self._repeated[name]))
-        value = self._values.get(name)
-        return (value,) if value else ()
+        if name in self.several:
+            return tuple(filter(None, self.several[name]))
+        value = self.values.get(name)
+        return () if value is None else (value,)
 
     def repeated(self, name: str) -> bool:
-        return name in self._repeated
+        return name in self.several
 
     def require_single(self, names: Iterable[str]) -> None:
         """Raises `InvalidRequest` that names the first of these parameters that occurs more than once."""
-        if not self._repeated:
+        if not self.several:
             return
         for name in names:
             if name not in REPEATABLE and self.repeated(name):
@@ -68,12 +69,24 @@ class Parameters:
 
     def require_printable(self, names: Iterable[str]) -> None:
         """Raises `InvalidRequest` for characters outside %x20-7E (RFC 6749 appendix A)."""
-        if self._plain:
+        if self.plain:
             return
         for name in names:
             value = self.get(name)
             if value is not None and not printable(value):
                 raise InvalidRequest(f"{name}: only printable ASCII characters are allowed")
+
+
+def gather(pairs: Iterable[tuple[str, str]]) -> Parameters:
+    """The parameters that these names and values are."""
+    found: dict[str, list[str]] = {}
+    for name, value in pairs:
+        found.setdefault(name, []).append(value)
+    first = {name: next(filter(None, values), "") for name, values in found.items()}
+    return Parameters(
+        {name: value for name, value in first.items() if value},
+        {name: values for name, values in found.items() if len(values) > 1},
+    )
 
 
 def printable(value: str) -> bool:
@@ -106,9 +119,10 @@ def read_form(request: Request) -> Parameters:
 
 def read_body(request: Request) -> bytes:
     """The body, at most 64 KiB of it. Raises `RequestTooLarge`."""
-    announced = request.environ.get("CONTENT_LENGTH", "")
-    if announced.isdecimal() and announced.isascii() and int(announced) <= BODY_BYTES_MAX:
-        return _read_announced(request, int(announced))
+    environ = request.environ
+    announced = environ.get("CONTENT_LENGTH", "")
+    if announced.isdecimal() and announced.isascii() and (length := int(announced)) <= BODY_BYTES_MAX:
+        return _read_announced(environ, length)
     # One byte more: Werkzeug cuts a body without a length off at its limit and says nothing.
     request.max_content_length = BODY_BYTES_MAX + 1
     try:
@@ -122,9 +136,9 @@ def read_body(request: Request) -> bytes:
     return body
 
 
-def _read_announced(request: Request, length: int) -> bytes:
+def _read_announced(environ: WSGIEnvironment, length: int) -> bytes:
     """A body of a known, modest length. A server that is read from in pieces may give it in pieces."""
-    read = request.environ["wsgi.input"].read
+    read = environ["wsgi.input"].read
     body: bytes = read(length)
     while len(body) < length:
         try:
@@ -142,13 +156,15 @@ def _too_large() -> RequestTooLarge:
 
 
 def _parse(raw: bytes, where: str) -> Parameters:
-    if not raw.translate(None, _MEANS_ITSELF) and raw.count(b"&") < FIELDS_MAX:
-        # Nothing has to be decoded, and if no pair has an odd form, nothing read twice: most refreshes.
-        plain: Any = [pair.split("=") for pair in raw.decode().split("&")]
-        try:
-            return Parameters(plain, plain=True)
-        except ValueError:
-            pass  # one of them is no pair
+    if not raw.translate(None, _MEANS_ITSELF):
+        # Nothing has to be decoded: most refreshes. What is empty or repeats is left to the long way.
+        values, fields = {}, raw.decode().split("&", FIELDS_MAX)
+        for field in fields:
+            name, _, value = field.partition("=")
+            if value:
+                values[name] = value
+        if len(values) == len(fields) <= FIELDS_MAX:
+            return Parameters(values, {}, plain=True)
     try:
         text = raw.decode("ascii", "surrogateescape")
         pairs = parse_qsl(
@@ -161,4 +177,4 @@ def _parse(raw: bytes, where: str) -> Parameters:
         raise InvalidRequest(f"the {where} is not UTF-8") from None
     except ValueError:
         raise InvalidRequest(f"the {where} has more than {FIELDS_MAX} parameters") from None
-    return Parameters(pairs)
+    return gather(pairs)

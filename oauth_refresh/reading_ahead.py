@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 
 from .backends.base import Backend, Entry
 from .backends.bulk import get_two, reads_two_at_once
@@ -11,7 +10,7 @@ from .backends.bulk import get_two, reads_two_at_once
 Seen = Mapping[bytes, "Entry | None"]
 """Records that were read in the course of this request, by their keys."""
 
-NOTHING_SEEN: Seen = MappingProxyType({})
+NOTHING_SEEN: Seen = {}
 
 
 def look_ahead(backend: Backend, first: bytes, second: bytes) -> Seen:

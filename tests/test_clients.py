@@ -13,7 +13,7 @@ from oauth_refresh.attempts import Attempts
 from oauth_refresh.backends.memory import MemoryBackend
 from oauth_refresh.clients import Client, Clients, Credentials, configured_client, read_credentials
 from oauth_refresh.errors import InvalidClient, InvalidRequest, RegistryError, TooManyRequests
-from oauth_refresh.parameters import Parameters
+from oauth_refresh.parameters import gather
 
 from .driving import Clock, basic
 
@@ -49,7 +49,7 @@ def clients(backend: MemoryBackend, clock: Clock) -> Clients:
 
 
 def credentials(authorization: str | None = None, **form: str) -> Credentials:
-    return read_credentials(authorization, Parameters([*form.items()]))
+    return read_credentials(authorization, gather(form.items()))
 
 
 def who(clients: Clients, authorization: str | None = None, **form: str) -> str:
@@ -165,7 +165,7 @@ def test_a_header_with_two_readings_proves_only_the_client_that_the_body_names(
 def test_client_id_and_secret_may_occur_only_once() -> None:
     for name in ("client_id", "client_secret"):
         with pytest.raises(InvalidRequest, match=f"{name}: must occur only once"):
-            read_credentials(None, Parameters([(name, "x"), (name, "x")]))
+            read_credentials(None, gather([(name, "x"), (name, "x")]))
 
 
 @pytest.mark.requirement("GEN-13")

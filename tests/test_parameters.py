@@ -15,7 +15,7 @@ from oauth_refresh.parameters import (
     BODY_BYTES_MAX,
     FORM,
     QUERY_BYTES_MAX,
-    Parameters,
+    gather,
     read_body,
     read_form,
     read_query,
@@ -103,7 +103,7 @@ def test_unknown_ones_and_resources_may_repeat() -> None:
 @pytest.mark.requirement("GEN-13")
 @pytest.mark.parametrize("value", ["ü", "\n", "\x7f", "\0", "\u2028"])
 def test_a_value_outside_of_printable_ascii_is_refused_where_it_matters(value: str) -> None:
-    parameters = Parameters([("a", value), ("b", " ~")])
+    parameters = gather([("a", value), ("b", " ~")])
     parameters.require_printable(["b", "c"])
     with pytest.raises(InvalidRequest, match="a: only printable ASCII"):
         parameters.require_printable(["b", "a"])
