@@ -67,6 +67,7 @@ WARNINGS = frozenset(
     }
 )
 ERRORS = frozenset({"registry_unavailable"})
+_LEVELS = {**dict.fromkeys(WARNINGS, logging.WARNING), **dict.fromkeys(ERRORS, logging.ERROR)}
 
 _KEPT_BACK_MAX = 1024
 
@@ -92,10 +93,12 @@ class Events:
 
     def heard(self, name: str) -> bool:
         """Whether anybody would hear of this event: else nobody needs to put its fields together."""
-        return bool(self._listeners or _everywhere) or log.isEnabledFor(_level(name))
+        if self._listeners or _everywhere:
+            return True
+        return log.isEnabledFor(_LEVELS.get(name, logging.INFO))
 
     def emit(self, name: str, fields: Mapping[str, object]) -> None:
-        level = _level(name)
+        level = _LEVELS.get(name, logging.INFO)
         if log.isEnabledFor(level):
             log.log(level, "%s %s", name, " ".join(f"{key}={value!r}" for key, value in fields.items()))
         for listener in self._listeners:
@@ -163,12 +166,6 @@ def _keeper_back(kept: dict[str, list[float]], clock: Callable[[], float]) -> Ca
 def on_every_server(broadcast: Callable[[Events, str, Mapping[str, object]], None]) -> None:
     """Call `broadcast(events, name, fields)` for every event of every server in this process."""
     _everywhere.append(broadcast)
-
-
-def _level(name: str) -> int:
-    if name in ERRORS:
-        return logging.ERROR
-    return logging.WARNING if name in WARNINGS else logging.INFO
 
 
 def _tell(listener: Listener, name: str, fields: Mapping[str, object]) -> None:

@@ -34,6 +34,8 @@ SHARED_AFTER = 3
 
 LATE_REPEATS_MAX = 255
 
+_ROTATED = Event("token_rotated")
+
 
 class Standing(Enum):
     """Where a refresh token stands in its grant's line."""
@@ -45,6 +47,9 @@ class Standing(Enum):
     STRAY = "stray"
     NOISE = "noise"
 
+
+# In Python 3.11 an Enum looks its members up slowly.
+CURRENT, PREVIOUS, OLDER, AHEAD, STRAY, NOISE = Standing
 
 DUMMY = Grant(
     id=bytes(16),
@@ -76,20 +81,20 @@ def classify(grant: Grant, presented: Presented, secrets: Secrets) -> tuple[Stan
     secret logs nobody out. The tag recognises every other token that was ever issued for this grant.
     """
     if hmac.compare_digest(grant.refresh_hash, presented.hash):
-        return Standing.CURRENT, None
+        return CURRENT, None
     if grant.previous is not None and hmac.compare_digest(grant.previous.refresh_hash, presented.hash):
-        return Standing.PREVIOUS, None
+        return PREVIOUS, None
     if presented.imported:
         # Its hash is on record, so it is genuine, and it stands before every generation of ours.
-        return (Standing.OLDER if grant.generation >= 2 else Standing.STRAY), None
+        return (OLDER if grant.generation >= 2 else STRAY), None
     key = verifying_key(presented, grant.seed, secrets)
     if key is None:
-        return Standing.NOISE, None
+        return NOISE, None
     if presented.generation > grant.generation:
-        return Standing.AHEAD, key
+        return AHEAD, key
     if presented.generation <= grant.generation - 2:
-        return Standing.OLDER, key
-    return Standing.STRAY, key
+        return OLDER, key
+    return STRAY, key
 
 
 def check_access(grant: Grant, token_hash: bytes, now: float) -> Access | Refuse:
@@ -187,18 +192,18 @@ def refresh(case: Case) -> Issue | Refuse:
     Everything is validated before anything rotates: a refusal stores nothing, but for a reuse.
     """
     standing, key = classify(case.grant, case.presented, case.secrets)
-    if standing is Standing.NOISE:
+    if standing is NOISE:
         return Refuse("noise")
     refusal = _judge_client_and_end(case) or _judge_rights(case)
     if refusal is not None:
         return refusal
-    if standing is Standing.CURRENT:
+    if standing is CURRENT:
         return _rotate(case)
-    if standing is Standing.PREVIOUS and case.grant.previous is not None:
+    if standing is PREVIOUS and case.grant.previous is not None:
         return _repeat_or_reuse(case, case.grant.previous)
-    if standing is Standing.OLDER:
+    if standing is OLDER:
         return _catch_up_or_reuse(case, case.grant.generation - case.presented.generation)
-    if standing is Standing.AHEAD:
+    if standing is AHEAD:
         return _roll_forward(case, key)
     return Refuse("stray", None, (Event("token_stray"),))
 
@@ -257,7 +262,7 @@ def _rotate(case: Case) -> Issue | Refuse:
         case if rotations == grant.rotations else case.but(grant=replace(grant, rotations=rotations)),
         link,
         Previous(case.presented.hash, case.now, replaced),
-        Event("token_rotated"),
+        _ROTATED,
     )
 
 
@@ -443,7 +448,9 @@ def _lingering(case: Case) -> Access | None:
     access, until = case.grant.access, case.now + case.policy.grace / 2
     if access is None:
         return None
-    expires_at = until if access.expires_at is None else min(access.expires_at, until)
+    expires_at = access.expires_at
+    if expires_at is None or expires_at > until:
+        expires_at = until
     if not alive(expires_at, case.now):
         return None
     return Access(access.hash, access.scopes, access.audience, access.proof_key, expires_at)
@@ -479,7 +486,7 @@ def revoke_presented(case: Case) -> Grant | Refuse:
     """
     grant, presented = case.grant, case.presented
     if presented.kind == REFRESH:
-        if classify(grant, presented, case.secrets)[0] is Standing.NOISE:
+        if classify(grant, presented, case.secrets)[0] is NOISE:
             return Refuse("noise")
         return _judge_client(case) or revoked(grant, case.now, "revoked_by_client")
     if presented.kind != ACCESS:

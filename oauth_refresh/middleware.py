@@ -67,6 +67,7 @@ class OAuthMiddleware:
         self.registry = self.server.registry
         self._endpoints = Endpoints(self.server)
         self._owns = self._endpoints.owns
+        self._answer = self._endpoints.__call__
         self.requirement = self._matcher()
         self.guard = Guard(
             self.registry,
@@ -88,7 +89,7 @@ class OAuthMiddleware:
         except KeyError:
             plan = self._plan(method, path)
         if plan is _OURS:
-            return self._endpoints(environ, start_response)
+            return self._answer(environ, start_response)
         for key in self._removed:
             if key in environ:
                 del environ[key]

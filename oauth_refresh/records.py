@@ -113,7 +113,12 @@ _ARRAY = b"\xdc"
 _HEAD = _FORMAT_BYTE + _ARRAY + _FIELDS.to_bytes(2, "big")
 """What a record begins with that has exactly the fields of this release."""
 
+_HEAD_BYTES = len(_HEAD)
+
 _ID_HEAD = b"\xc4\x10"
+_HEAD_TO_ID = _HEAD[1:] + _ID_HEAD
+"""What the encoder makes of such a grant begins with this, and goes on with its id."""
+
 _AFTER_ID = 3 + len(_ID_HEAD) + GRANT_ID_BYTES
 """Where the second field begins, in what the encoder makes of a grant."""
 
@@ -141,9 +146,16 @@ def _unknown_tail(body: bytes) -> tuple[msgspec.Raw, ...]:
 
 
 def _with_id(body: bytes, grant_id: bytes) -> bytes:
+    if body.startswith(_HEAD):
+        return _HEAD_TO_ID + grant_id + body[_HEAD_BYTES:]
+    if body[:1] == _FORMAT_BYTE:
+        return b"".join((body[1:_HEAD_BYTES], _ID_HEAD, grant_id, body[_HEAD_BYTES:]))
     if body[:1] == _FORMAT_BEFORE:
         return body[1:]
-    return b"".join((body[1:4], _ID_HEAD, grant_id, body[4:]))
+    raise RegistryError(
+        f"a grant record has format {body[0] if body else 'none'}, this release reads format {FORMAT}: "
+        "it was written by a newer release, or the registry is damaged"
+    )
 
 
 def decode(body: bytes, grant_id: bytes) -> Grant:
@@ -151,11 +163,6 @@ def decode(body: bytes, grant_id: bytes) -> Grant:
 
     Raises `RegistryError` for a format that this release cannot read: that is never "no such grant".
     """
-    if body[:1] != _FORMAT_BYTE and body[:1] != _FORMAT_BEFORE:
-        raise RegistryError(
-            f"a grant record has format {body[0] if body else 'none'}, this release reads format {FORMAT}: "
-            "it was written by a newer release, or the registry is damaged"
-        )
     try:
         return _decoder.decode(_with_id(body, grant_id))
     except (msgspec.MsgspecError, ValueError) as error:

@@ -86,6 +86,7 @@ class TokenRegistry(AccessChecks):
         self._code_ttl = code_ttl
         self._grant_max_age = grant_max_age
         self._subject_check = subject_check
+        self._refresh = grants.refresh if subject_check is None else self._refresh_with_subject_check
         self._terms = terms
         self._draw = draw
 
@@ -241,7 +242,7 @@ class TokenRegistry(AccessChecks):
 
         `seen` may hold the grant, read in the course of this request.
         """
-        return self._settle(token, ask, policy or self.policy, self._refresh_with_subject_check, seen)
+        return self._settle(token, ask, policy or self.policy, self._refresh, seen)
 
     def look_ahead(self, token: Presented, other: bytes) -> Seen:
         """The grant of this token and another record, where reading two is as quick as reading one."""

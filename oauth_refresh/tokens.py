@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import binascii
 import hmac
+import struct
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from hashlib import sha256
@@ -31,10 +32,12 @@ GENERATION_MAX = 2**32 - 1
 """The last generation, and the last epoch: both take four bytes."""
 
 _PLAIN_BYTES = GRANT_ID_BYTES + SECRET_BYTES
-_REFRESH_BYTES = GRANT_ID_BYTES + 4 + SECRET_BYTES + TAG_BYTES
+_REFRESH_LAYOUT = struct.Struct(f">{GRANT_ID_BYTES}sI{SECRET_BYTES}s{TAG_BYTES}s")
+_REFRESH_BYTES = _REFRESH_LAYOUT.size
 _PLAIN_LENGTH = 68
 _REFRESH_LENGTH = 95
 
+_refresh_parts = _REFRESH_LAYOUT.unpack
 _WITHOUT_SPARE_BITS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"[::4])
 _HEX = frozenset("0123456789abcdef")
 _FROM_URLSAFE = bytes.maketrans(b"-_+/=", b"+/!!!")
@@ -139,8 +142,8 @@ def _read_refresh(ascii_text: bytes) -> Presented | None:
     # A foreign character leaves it short; the two spare bits, in the last character, must be zero.
     if raw is None or len(raw) != _REFRESH_BYTES or ascii_text[-1] not in _WITHOUT_SPARE_BITS:
         return None
-    generation = int.from_bytes(raw[16:20], "big")
-    return Presented(REFRESH, raw[:16], raw[20:52], sha256(ascii_text).digest(), generation, raw[52:])
+    grant_id, generation, secret, tag = _refresh_parts(raw)
+    return Presented(REFRESH, grant_id, secret, sha256(ascii_text).digest(), generation, tag)
 
 
 def looks_old(text: str) -> bool:

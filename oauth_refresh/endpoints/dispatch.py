@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from werkzeug.wrappers import Request, Response
 
@@ -13,6 +13,7 @@ from ..addresses import NOT_CONFIGURED, Addresses
 from ..errors import OAuthError, RegistryError
 from ..responses import Tokens, error_response, json_response, prefers_json
 from ..server import Server
+from ..values import Value
 from ..wording import say
 from .admin import admin
 from .authorize import authorize
@@ -43,7 +44,7 @@ class LateRequest(Request):
         return getattr(self, name)
 
 
-class Endpoint(NamedTuple):
+class Endpoint(Value, frozen=True, gc=False):
     """One endpoint. A `page` is read by people: its errors are HTML, but to programs that prefer JSON. What
     is not `shared` has no CORS headers: no script of another origin has any business there."""
 
