@@ -33,6 +33,7 @@ _RENEWED_AFTER = 86400.0
 """Seconds between two notes that a client is in use: a write per refresh would be too many."""
 
 TRIES = 8
+_KEYS_MAX = 1024
 
 _NO_SECRET = bytes(32)
 _NAMELESS = "client authentication is missing: client_id in the body, or HTTP Basic with a secret"
@@ -128,7 +129,7 @@ def read_credentials(authorization: str | None, form: Parameters) -> Credentials
     """
     form.require_single(("client_id", "client_secret"))
     form.require_printable(("client_id",))
-    named, secret = form.get("client_id"), form.get("client_secret")
+    named, secret = form.values.get("client_id"), form.values.get("client_secret")
     if not authorization and secret is None:
         return Credentials(named)
     scheme, _, rest = (authorization or "").strip().partition(" ")
@@ -201,25 +202,35 @@ class Clients:
         """The grant types that some client may use. Only the operator lets a client speak for itself."""
         self._failures = failures
         self._clock = clock
+        self._keys: dict[str, bytes] = {}
 
-    def key(self, client_id: str | None) -> bytes | None:
+    def key(self, client_id: str) -> bytes | None:
         """Where the registry has the client of this id, None for one that is kept elsewhere, or nowhere."""
-        if client_id is None or client_id in self._configured or self._documents_for(client_id) is not None:
+        key = self._keys.get(client_id)
+        if key is not None:
+            return key
+        if client_id in self._configured or self._documents_for(client_id) is not None:
             return None
-        return _key(client_id) if len(client_id) <= 255 and printable(client_id) else None
+        if len(client_id) > 255 or not printable(client_id):
+            return None
+        if len(self._keys) >= _KEYS_MAX:
+            self._keys.clear()
+        return self._keys.setdefault(client_id, _key(client_id))
 
     def get(self, client_id: str, seen: Seen = NOTHING_SEEN) -> Client | None:
         """The client with exactly this id, or None. Of a metadata document, what it last said."""
+        key = self.key(client_id)
+        if key is None:
+            return self._get_elsewhere(client_id)
+        entry = seen[key] if key in seen else self._backend.get(key)
+        return None if entry is None else _decode(entry.body)
+
+    def _get_elsewhere(self, client_id: str) -> Client | None:
         configured = self._configured.get(client_id)
         if configured is not None:
             return configured
-        if (documents := self._documents_for(client_id)) is not None:
-            return documents.known(client_id)
-        if len(client_id) > 255 or not printable(client_id):
-            return None
-        key = _key(client_id)
-        entry = seen[key] if key in seen else self._backend.get(key)
-        return None if entry is None else _decode(entry.body)
+        documents = self._documents_for(client_id)
+        return None if documents is None else documents.known(client_id)
 
     def asking(self, client_id: str) -> Client | None:
         """The client that wants a user to be asked. Its metadata document is fetched if it is not fresh.
@@ -291,10 +302,12 @@ class Clients:
 
     def mark_used(self, client: Client) -> None:
         """A user has let this client in, or still does: keep it for as long as that may be of use."""
+        if client.used and self._is_kept_long(client):
+            return
         if (documents := self._documents_for(client.client_id)) is not None:
             documents.mark_used(client)
             return
-        if client.forget_at is None or (client.used and self._is_kept_long(client)):
+        if client.forget_at is None:
             return
         entry = self._backend.get(_key(client.client_id))
         if entry is None:

@@ -54,7 +54,7 @@ class _Members(msgspec.Struct, omit_defaults=True, frozen=True, gc=False):
 def token(server: Server, request: Request, addresses: Addresses) -> Tokens:
     form = read_form(request)
     form.require_single(KNOWN)
-    grant_type = form.get("grant_type")
+    grant_type = form.values.get("grant_type")
     if grant_type is None:
         raise InvalidRequest("grant_type: missing")
     supported = server.clients.grant_types
@@ -80,18 +80,7 @@ def _redeem(server: Server, form: Parameters, credentials: Credentials, addresse
         # No standard gives this request a scope. Libraries repeat a part of the first one by habit, and
         # the token would lack the rest of what the user has allowed.
         ask = ask.but(scopes=None)
-    answer = server.registry.redeem(code, ask, server.policy_for(client))
-    issue = _granted(answer, code)
-    _mark_used(server, client)
-    return _tokens(issue)
-
-
-def _mark_used(server: Server, client: Client) -> None:
-    try:
-        server.clients.mark_used(client)
-    except RegistryError as error:
-        # The tokens are there already. The registration is marked at the next request.
-        log.warning("the use of a registration could not be recorded: %s", error)
+    return _granted(server, client, server.registry.redeem(code, ask, server.policy_for(client)), code)
 
 
 def _are_granted(server: Server, code: Presented, scopes: tuple[str, ...]) -> bool:
@@ -118,7 +107,7 @@ def _refresh(server: Server, form: Parameters, credentials: Credentials, address
 
 def _look_ahead(server: Server, form: Parameters, credentials: Credentials) -> tuple[Presented | None, Seen]:
     """Client and grant together: to a store across the network the second read would be a trip of its own."""
-    if not server.registry.looks_ahead:
+    if not server.registry.looks_ahead or credentials.client_id is None:
         return None, NOTHING_SEEN
     key, token = server.clients.key(credentials.client_id), read(form.get("refresh_token") or "")
     if key is None or token is None or token.kind != REFRESH:
@@ -138,10 +127,7 @@ def _rotate(
         raise UnauthorizedClient("this client is not registered for refresh_token")
     ask = _ask(server, form, None if client is None else client.client_id, addresses)
     answer = server.registry.refresh(refresh_token, ask, server.policy_for(client), seen)
-    issue = _granted(answer, refresh_token)
-    if client is not None:
-        _mark_used(server, client)
-    return _tokens(issue)
+    return _granted(server, client, answer, refresh_token)
 
 
 def _named_by(server: Server, refresh_token: Presented) -> Client | None:
@@ -196,7 +182,7 @@ def _presented(server: Server, form: Parameters, name: str, kind: str) -> Presen
 
 
 def _ask(server: Server, form: Parameters, client_id: str | None, addresses: Addresses) -> Ask:
-    asked, wanted = form.get("scope"), form.all("resource")
+    asked, wanted = form.values.get("scope"), form.all("resource")
     if asked is None and not wanted:
         return Ask(client_id)
     scopes = None
@@ -207,14 +193,16 @@ def _ask(server: Server, form: Parameters, client_id: str | None, addresses: Add
     return Ask(client_id, scopes, resources)
 
 
-def _granted(answer: Issue | Refuse, presented: Presented) -> Issue:
+def _granted(server: Server, client: Client | None, answer: Issue | Refuse, presented: Presented) -> Tokens:
     if isinstance(answer, Refuse):
         raise error_of(answer, presented)
-    return answer
-
-
-def _tokens(issue: Issue) -> Tokens:
-    return _answer(issue.access_token, issue.expires_in, issue.refresh_token, issue.rights.scopes)
+    if client is not None:
+        try:
+            server.clients.mark_used(client)
+        except RegistryError as error:
+            # The tokens are there already. The registration is marked at the next request.
+            log.warning("the use of a registration could not be recorded: %s", error)
+    return _answer(answer.access_token, answer.expires_in, answer.refresh_token, answer.rights.scopes)
 
 
 def _answer(access_token: str, expires_in: int, refresh_token: str | None, scopes: tuple[str, ...]) -> Tokens:
