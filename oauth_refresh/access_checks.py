@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Mapping
 from hashlib import sha256
 from types import MappingProxyType
-from typing import NamedTuple
 
 from . import grants
 from .backends.base import Backend, Copies, Entry
@@ -22,6 +21,7 @@ from .events import log
 from .identity import Identity
 from .records import Access, Grant, decode, encode, forget_at, index_terms
 from .tokens import ACCESS, Presented, hash_token, looks_old, old_key, read, read_old
+from .values import Value
 
 TRIES = 8
 _REMEMBERED_MAX = 2048
@@ -32,7 +32,7 @@ _NOISE = Refuse("noise")
 _NO_PROPERTIES: Mapping[str, object] = MappingProxyType({})
 
 
-class _Judged(NamedTuple):
+class _Judged(Value, frozen=True, gc=False):
     """What was answered to an access token, and as long as what it would be answered again.
 
     That is: while the record has this very body, and the time is in this span.
@@ -89,10 +89,9 @@ class AccessChecks:
         judged = self._judged.get(token_hash)
         if judged is None:
             return self._judge(access_token)
-        key, body, since, until, answer = judged
-        entry = self.backend.get(key)
-        if entry is not None and entry[0] == body and since <= self.clock() < until:
-            return answer
+        entry = self.backend.get(judged.key)
+        if entry is not None and entry[0] == judged.body and judged.since <= self.clock() < judged.until:
+            return judged.answer
         self._judged.pop(token_hash, None)
         return self._judge(access_token)
 

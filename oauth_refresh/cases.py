@@ -48,7 +48,10 @@ class Event(Value, frozen=True, gc=False):
 
 
 class Issue(Value, frozen=True, gc=False):
-    """Tokens to hand out. `store` is the record to keep first, or None where nothing changes."""
+    """Tokens to hand out. `store` is the record to keep first, or None where nothing changes.
+
+    Ask whether an answer is one, not whether it is a `Refuse`: `isinstance` takes five times as long to deny.
+    """
 
     outcome: str
     store: Grant | None

@@ -119,32 +119,31 @@ class Guard:
             if addresses is None:
                 return self._not_configured(environ)
             gate = self._gates.get((addresses, requirement)) or self._gate(addresses, requirement)
-        credentials = environ.get("HTTP_AUTHORIZATION", "")
-        if credentials[:7] != "Bearer " and (
-            credentials[:6].lower() != "bearer" or credentials[6:7] not in ("", " ")
-        ):
+        scheme, _, token = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
+        if scheme != "Bearer" and scheme.lower() != "bearer":
             return gate.unauthorized if self._cors else self._for_browsers(environ, gate.unauthorized)
-        token = credentials[7:]
         if " " in token:
             token = token.strip(" ")
         try:
             identity = self._check(token)
         except RegistryError as error:
             return self._unavailable(environ, error)
-        if isinstance(identity, Refuse):
+        if not isinstance(identity, Identity):
             return self._refused(environ, gate, token, identity)
         # A token without an audience is good for the whole server: the application minted it itself.
-        subject, _, scopes, audience, _, _, _ = identity
+        audience = identity.audience
         if audience and gate.audiences.isdisjoint(audience):
             text = _wrong_host(identity, gate) or _wrong_resource(identity, gate)
             self._tell("audience", identity)
             return self._told(environ, gate, 401, "invalid_token", text, gate.scope)
+        scopes = identity.scopes
         for scope in gate.scopes:
             if scope not in scopes:
                 return self._step_up(environ, gate, identity)
         environ[TOKEN_KEY] = identity
         # The token stops here: the application cannot hand on what it does not have.
         del environ["HTTP_AUTHORIZATION"]
+        subject = identity.subject
         if self._set_remote_user and subject:
             environ["REMOTE_USER"] = subject if subject.isascii() else subject.encode().decode("latin-1")
             environ["AUTH_TYPE"] = "Bearer"

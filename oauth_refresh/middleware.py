@@ -77,7 +77,8 @@ class OAuthMiddleware:
             ask_for_held_scopes=self.settings.ask_for_held_scopes,
         )
         self._admit = self.guard.admit
-        self._plans: dict[tuple[str, str], Any] = {}
+        # By method, then by path: a pair would have to be made and hashed at each request.
+        self._plans: dict[str, dict[str, Any]] = {}
         self._at_first_request: Callable[[], None] | None = at_first_request
         # The key that only the guard may set, and headers that only the server may.
         self._removed = (TOKEN_KEY, *(environ_key(header) for header in self.settings.identity_headers))
@@ -85,7 +86,7 @@ class OAuthMiddleware:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         path, method = environ.get("PATH_INFO", ""), environ["REQUEST_METHOD"]
         try:
-            plan = self._plans[method, path]
+            plan = self._plans[method][path]
         except KeyError:
             plan = self._plan(method, path)
         if plan is _OURS:
@@ -118,10 +119,11 @@ class OAuthMiddleware:
         elif self.server.protection is not None:
             plan = self.server.protection.match(method, path)
         if len(path) <= _PLANNED_LENGTH_MAX:
-            if len(self._plans) >= _PLANS_MAX:
+            # A copy, for another thread may be adding a method.
+            if sum(map(len, list(self._plans.values()))) >= _PLANS_MAX:
                 # A flood of paths that nobody asks for again must cost time, not memory.
                 self._plans.clear()
-            self._plans[method, path] = plan
+            self._plans.setdefault(method, {})[path] = plan
         return plan
 
     def _matcher(self) -> Callable[[WSGIEnvironment, str], Requirement | None]:

@@ -307,7 +307,7 @@ class TokenRegistry(AccessChecks):
             terms = policy if self._terms is None else self._terms(grant, policy)
             answer = rule(Case(grant, presented, ask, now, terms, self.secrets))
             if answer.store is None or self._swap(entry, answer.store, _copies(answer)):
-                if isinstance(answer, Refuse) or self._is_heard(answer.events):
+                if not isinstance(answer, Issue) or self._is_heard(answer.events):
                     self._emit(events_of(answer, presented), answer.store or grant)
                 return answer
             pause(attempt)
@@ -434,7 +434,7 @@ class TokenRegistry(AccessChecks):
 
 def _copies(answer: Issue | Refuse) -> Copies:
     """Which writes wait for a replica. A rotation does not: if it is lost, the roll forward has it."""
-    if isinstance(answer, Refuse):
+    if not isinstance(answer, Issue):
         return "required"
     return "wanted" if answer.outcome == "redeemed" else "none"
 

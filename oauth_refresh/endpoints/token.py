@@ -194,7 +194,7 @@ def _ask(server: Server, form: Parameters, client_id: str | None, addresses: Add
 
 
 def _granted(server: Server, client: Client | None, answer: Issue | Refuse, presented: Presented) -> Tokens:
-    if isinstance(answer, Refuse):
+    if not isinstance(answer, Issue):
         raise error_of(answer, presented)
     if client is not None:
         try:
