@@ -130,7 +130,7 @@ _raw_decoder = msgspec.msgpack.Decoder(list[msgspec.Raw])
 def encode(grant: Grant, like: bytes | None = None) -> bytes:
     """The record as bytes. Trailing fields of `like` that this release does not know are carried over."""
     fields = _encoder.encode(grant)[_AFTER_ID:]
-    if like is not None and not like.startswith(_HEAD):
+    if like is not None and like[:_HEAD_BYTES] != _HEAD:
         tail = _unknown_tail(like)
         if tail:
             count = _FIELDS + len(tail)

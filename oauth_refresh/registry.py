@@ -33,6 +33,7 @@ from .tokens import (
     mint_code,
 )
 
+_ATTEMPTS = range(TRIES)
 REVOKE_TRIES = 32
 """A revocation that loses to a client which rotates without pause is worth more of them."""
 
@@ -93,9 +94,10 @@ class TokenRegistry(AccessChecks):
     @property
     def secrets(self) -> Secrets:
         """The server secrets. A callable is asked at the first use: a drawn secret lies in the registry."""
-        if callable(self._secrets):
-            self._secrets = self._secrets()
-        return self._secrets
+        secrets = self._secrets
+        if not isinstance(secrets, Secrets):
+            secrets = self._secrets = secrets()
+        return secrets
 
     # --- making grants ----------------------------------------------------------------------------
 
@@ -296,7 +298,7 @@ class TokenRegistry(AccessChecks):
         seen: Seen = NOTHING_SEEN,
     ) -> Issue | Refuse:
         key = b"g" + presented.grant_id
-        for attempt in range(TRIES):
+        for attempt in _ATTEMPTS:
             entry = seen[key] if not attempt and key in seen else self.backend.get(key)
             now = self.clock()
             if entry is None:

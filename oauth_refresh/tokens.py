@@ -91,7 +91,7 @@ def hash_token(text: str) -> bytes:
 
 
 def _encode(raw: bytes) -> str:
-    return binascii.b2a_base64(raw, newline=False).rstrip(b"=").translate(_TO_URLSAFE).decode("ascii")
+    return binascii.b2a_base64(raw, newline=False).rstrip(b"=").translate(_TO_URLSAFE).decode()
 
 
 def _decode(text: bytes, padding: bytes = b"") -> bytes | None:

@@ -57,7 +57,10 @@ class MemoryBackend:
         notes = (expires_at, tuple(index))
         if self._copied:
             self._warn()
-        with self._lock:
+        # Spelled out: a `with` takes twice as long, and this is every renewal's.
+        lock = self._lock
+        lock.acquire()
+        try:
             current = self._entries.get(key)
             # Most who swap hold the very entry that is there.
             if current is not old and _version(current) != _version(old):
@@ -67,6 +70,8 @@ class MemoryBackend:
             else:
                 self._put(key, tuple.__new__(Entry, (body, body)), notes)
             return True
+        finally:
+            lock.release()
 
     def find(self, term: bytes) -> Iterator[bytes]:
         with self._lock:
