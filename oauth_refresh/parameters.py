@@ -103,27 +103,27 @@ def read_query(query: bytes) -> Parameters:
     return _parse(query, "query")
 
 
-def read_form(request: Request) -> Parameters:
+def read_form(environ: WSGIEnvironment) -> Parameters:
     """The parameters of a form body; those of the query string do not count (RFC 6749 section 3.2).
 
     Raises `InvalidRequest` for another content type, text that is not UTF-8, or a `client_secret` in the
     URL, where it would end up in logs; `RequestTooLarge` over 64 KiB.
     """
-    environ = request.environ
-    if environ.get("QUERY_STRING") and _SECRET_IN_URL.search(unquote_to_bytes(request.query_string)):
+    query = environ.get("QUERY_STRING")
+    if query and _SECRET_IN_URL.search(unquote_to_bytes(query.encode("latin-1"))):
         raise InvalidRequest("client_secret: never in the URL, send it in the body or as HTTP Basic")
-    if environ.get("CONTENT_TYPE") != FORM and request.mimetype != FORM:
+    if environ.get("CONTENT_TYPE") != FORM and Request(environ).mimetype != FORM:
         raise InvalidRequest(f"the content type must be {FORM}")
-    return _parse(read_body(request), "body")
+    return _parse(read_body(environ), "body")
 
 
-def read_body(request: Request) -> bytes:
+def read_body(environ: WSGIEnvironment) -> bytes:
     """The body, at most 64 KiB of it. Raises `RequestTooLarge`."""
-    environ = request.environ
     announced = environ.get("CONTENT_LENGTH", "")
     if announced.isdecimal() and announced.isascii() and (length := int(announced)) <= BODY_BYTES_MAX:
         return _read_announced(environ, length)
     # One byte more: Werkzeug cuts a body without a length off at its limit and says nothing.
+    request = Request(environ)
     request.max_content_length = BODY_BYTES_MAX + 1
     try:
         body = request.get_data(cache=False, parse_form_data=False)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from io import BytesIO
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 import pytest
 from werkzeug.test import EnvironBuilder
-from werkzeug.wrappers import Request
 
 from oauth_refresh.errors import InvalidRequest, RequestTooLarge
 from oauth_refresh.parameters import (
@@ -21,23 +20,25 @@ from oauth_refresh.parameters import (
     read_query,
 )
 
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
 
-def posted(body: bytes, content_type: str | None = FORM, query: str = "") -> Request:
+
+def posted(body: bytes, content_type: str | None = FORM, query: str = "") -> WSGIEnvironment:
     builder = EnvironBuilder(method="POST", query_string=query, data=body, content_type=content_type)
-    return Request(builder.get_environ())
+    return builder.get_environ()
 
 
-def streamed(body: BytesIO, length: str | None) -> Request:
+def streamed(body: BytesIO, length: str | None) -> WSGIEnvironment:
     environ = {**EnvironBuilder(method="POST").get_environ(), "wsgi.input": body, "CONTENT_LENGTH": length}
     if length is None:
         del environ["CONTENT_LENGTH"]
-    return Request(environ)
+    return environ
 
 
-def chunked(body: BytesIO) -> Request:
-    request = streamed(body, None)
-    request.environ |= {"wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked"}
-    return request
+def chunked(body: BytesIO) -> WSGIEnvironment:
+    more = {"wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked"}
+    return {**streamed(body, None), **more}
 
 
 # --- decoding -------------------------------------------------------------------------------------
@@ -269,7 +270,7 @@ def test_a_body_in_pieces_is_read_to_its_announced_end(announced: int, whole: bo
         "wsgi.url_scheme": "http",
     }
     if whole:
-        assert read_form(Request(environ)).get("name") == "text"
+        assert read_form(environ).get("name") == "text"
     else:
         with pytest.raises(InvalidRequest, match="shorter than announced"):
-            read_form(Request(environ))
+            read_form(environ)

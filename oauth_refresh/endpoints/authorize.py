@@ -248,7 +248,7 @@ def _view(server: Server, user: User, target: Target, wanted: Wanted) -> Consent
 
 
 def _decide(server: Server, request: Request, addresses: Addresses) -> Response:
-    form = read_form(request)
+    form = read_form(request.environ)
     form.require_single(("request", "decision"))
     visit = visit_of(server, request, addresses)
     pending = server.cookies(addresses).unseal(

@@ -48,10 +48,17 @@ class Endpoint(Value, frozen=True, gc=False):
     """One endpoint. A `page` is read by people: its errors are HTML, but to programs that prefer JSON. What
     is not `shared` has no CORS headers: no script of another origin has any business there."""
 
-    answer: Callable[[Server, Request, Addresses], Response | Tokens]
+    answer: Callable[[Server, WSGIEnvironment, Addresses], Response | Tokens]
     methods: tuple[str, ...]
     page: bool = False
     shared: bool = True
+
+
+def _of_request(
+    answer: Callable[[Server, Request, Addresses], Response],
+) -> Callable[[Server, WSGIEnvironment, Addresses], Response]:
+    """An endpoint that looks at more of a request than its environ."""
+    return lambda server, environ, addresses: answer(server, LateRequest(environ), addresses)
 
 
 class Endpoints:
@@ -62,30 +69,30 @@ class Endpoints:
         prefix = server.settings.prefix
         pages = {"/authorize": authorize, "/login": login, "/grants": grants}
         found = {
-            prefix + path: Endpoint(answer, ("GET", "HEAD", "POST"), page=True, shared=False)
+            prefix + path: Endpoint(_of_request(answer), ("GET", "HEAD", "POST"), page=True, shared=False)
             for path, answer in pages.items()
         }
         if server.has_dashboard:
-            found[prefix + "/admin"] = Endpoint(admin, ("GET", "HEAD"), page=True)
-        found[prefix + "/logout"] = Endpoint(logout, ("POST",), page=True, shared=False)
+            found[prefix + "/admin"] = Endpoint(_of_request(admin), ("GET", "HEAD"), page=True)
+        found[prefix + "/logout"] = Endpoint(_of_request(logout), ("POST",), page=True, shared=False)
         found[prefix + "/token"] = Endpoint(token, ("POST",))
-        found[prefix + "/revoke"] = Endpoint(revoke, ("POST",))
-        found[prefix + "/introspect"] = Endpoint(introspect, ("POST",), shared=False)
+        found[prefix + "/revoke"] = Endpoint(_of_request(revoke), ("POST",))
+        found[prefix + "/introspect"] = Endpoint(_of_request(introspect), ("POST",), shared=False)
         if server.settings.metrics:
             from .metrics import metrics
 
-            found[prefix + "/metrics"] = Endpoint(metrics, ("GET", "HEAD"), shared=False)
+            found[prefix + "/metrics"] = Endpoint(_of_request(metrics), ("GET", "HEAD"), shared=False)
         self._registered: Endpoint | None = None
         if server.settings.registration != "off":
-            found[prefix + "/register"] = Endpoint(register, ("POST",))
-            self._registered = Endpoint(manage, METHODS, shared=False)
+            found[prefix + "/register"] = Endpoint(_of_request(register), ("POST",))
+            self._registered = Endpoint(_of_request(manage), METHODS, shared=False)
         if server.settings.root_aliases:
             aliases = [name for name in ("/authorize", "/token", "/register") if prefix + name in found]
             found.update({name: found[prefix + name] for name in aliases})
         self._found = found
         self._below = prefix + "/"
         self._clients = prefix + "/register/"
-        self._well_known = Endpoint(well_known, ("GET", "HEAD"))
+        self._well_known = Endpoint(_of_request(well_known), ("GET", "HEAD"))
         # Where every origin may read an answer, the headers that say so are always the same.
         origins = server.settings.cors_origins
         self._cors = cors.actual({}, origins) if "*" in origins else None
@@ -140,7 +147,7 @@ class Endpoints:
         return self._cors or cors.actual(environ, self._server.settings.cors_origins)
 
     def _answer(self, endpoint: Endpoint | None, environ: WSGIEnvironment) -> Response | Tokens:
-        method, request = environ["REQUEST_METHOD"], LateRequest(environ)
+        method = environ["REQUEST_METHOD"]
         if endpoint is None:
             if cors.is_preflight(environ):
                 return self._preflight(environ, ("GET", "POST"))
@@ -149,20 +156,20 @@ class Endpoints:
             return self._options(endpoint, environ)
         if method not in endpoint.methods:
             return _not_allowed(endpoint)
-        as_page = endpoint.page and not prefers_json(request)
+        as_page = endpoint.page and not prefers_json(LateRequest(environ))
         try:
             addresses = self._server.addresses.of(environ)
             if addresses is None:
                 return json_response({"error": "server_error", "error_description": NOT_CONFIGURED}, 500)
-            return endpoint.answer(self._server, request, addresses)
+            return endpoint.answer(self._server, environ, addresses)
         except OAuthError as error:
             self._tell(method, environ["PATH_INFO"], error)
-            return self._page(request, error) if as_page else error_response(error)
+            return self._page(environ, error) if as_page else error_response(error)
         except RegistryError as error:
             self._server.events.emit_sparingly("registry_unavailable", {"reason": str(error)}, "", 10)
-            return self._unavailable(request, error, as_page)
+            return self._unavailable(environ, error, as_page)
         except Exception:
-            return self._broken(request, fault(method, environ["PATH_INFO"]), as_page)
+            return self._broken(environ, fault(method, environ["PATH_INFO"]), as_page)
 
     def _tell(self, method: str, path: str, error: OAuthError) -> None:
         if not error.told:
@@ -180,8 +187,8 @@ class Endpoints:
         names = {name for name, _ in cors.actual(environ, origins)}
         return _empty([header for header in headers if header[0] not in names])
 
-    def _page(self, request: Request, error: OAuthError) -> Response:
-        return self._server.pages_for(request).error(
+    def _page(self, environ: WSGIEnvironment, error: OAuthError) -> Response:
+        return self._server.pages_for(LateRequest(environ)).error(
             say("This request cannot be answered"),
             say("It has a mistake, or the page that it came from is too old."),
             advice=say("Go back to the application and connect it again."),
@@ -189,9 +196,9 @@ class Endpoints:
             status=error.status,
         )
 
-    def _unavailable(self, request: Request, error: RegistryError, as_page: bool) -> Response:
+    def _unavailable(self, environ: WSGIEnvironment, error: RegistryError, as_page: bool) -> Response:
         if as_page:
-            response = self._server.pages_for(request).error(
+            response = self._server.pages_for(LateRequest(environ)).error(
                 say("Temporarily unavailable"),
                 say("The server cannot reach its registry just now."),
                 advice=say("Nothing is lost. Wait a moment and load this page again."),
@@ -203,10 +210,10 @@ class Endpoints:
         response.headers["Retry-After"] = str(error.retry_after)
         return response
 
-    def _broken(self, request: Request, number: str, as_page: bool) -> Response:
+    def _broken(self, environ: WSGIEnvironment, number: str, as_page: bool) -> Response:
         if not as_page:
             return json_response({"error": "server_error", "error_description": f"error {number}"}, 500)
-        return self._server.pages_for(request).error(
+        return self._server.pages_for(LateRequest(environ)).error(
             say("Something went wrong here"),
             say("This is not your fault."),
             advice=say("Try again. If it happens again, tell the operator the number below."),

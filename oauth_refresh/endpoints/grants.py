@@ -112,7 +112,7 @@ def _latest(moments: Iterable[float | None]) -> float | None:
 
 
 def _end(visit: Visit) -> Response:
-    form = read_form(visit.request)
+    form = read_form(visit.request.environ)
     form.require_single(("page", "client", "grant"))
     cookies = visit.server.cookies(visit.addresses)
     pending = cookies.unseal(visit.browser, "grants", form.get("page"), PAGE_SECONDS)

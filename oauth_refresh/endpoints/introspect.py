@@ -28,7 +28,7 @@ def introspect(server: Server, request: Request, addresses: Addresses) -> Respon
     Wrong tokens are not counted against the caller: they come from whoever calls the caller's own interface,
     and a limit would let strangers close it. There is nothing to guess in 256 random bits.
     """
-    form = read_form(request)
+    form = read_form(request.environ)
     form.require_single(KNOWN)
     client = server.clients.authenticate(read_credentials(request.headers.get("Authorization"), form))
     if client.public:

@@ -79,7 +79,7 @@ def login_url(server: Server, addresses: Addresses, query: str | None) -> str:
 
 
 def _sign_in(server: Server, request: Request, addresses: Addresses) -> Response:
-    form = read_form(request)
+    form = read_form(request.environ)
     form.require_single(("continue", "username", "password"))
     cookies = server.cookies(addresses)
     browser = cookies.read(request)
@@ -151,7 +151,7 @@ def _forgive(server: Server, request: Request, username: str) -> None:
 
 def logout(server: Server, request: Request, addresses: Addresses) -> Response:
     """Sign out, and go on where the form says: to the login page, if another account is wanted."""
-    form = read_form(request)
+    form = read_form(request.environ)
     form.require_single(("continue",))
     cookies = server.cookies(addresses)
     browser = cookies.read(request)

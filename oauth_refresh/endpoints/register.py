@@ -96,7 +96,7 @@ def _judge_rate(server: Server, request: Request) -> None:
 def read_object(request: Request) -> dict[str, object]:
     if request.mimetype != "application/json":
         raise InvalidClientMetadata("the content type must be application/json")
-    body = read_body(request)
+    body = read_body(request.environ)
     # Some versions of Python let a parser nest so deep that the stack of a small thread ends first.
     if body.count(b"[") + body.count(b"{") > BRACKETS_MAX:
         raise InvalidClientMetadata("the body must be one JSON object")

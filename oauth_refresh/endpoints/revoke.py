@@ -16,7 +16,7 @@ KNOWN = ("token", "token_type_hint", "client_id", "client_secret")
 
 def revoke(server: Server, request: Request, addresses: Addresses) -> Response:
     """200 for whatever is ended now or was none of ours. The hint is not needed: a token names its kind."""
-    form = read_form(request)
+    form = read_form(request.environ)
     form.require_single(KNOWN)
     client = server.clients.authenticate(read_credentials(request.headers.get("Authorization"), form))
     text = form.get("token")

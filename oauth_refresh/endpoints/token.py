@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
-from werkzeug.wrappers import Request
 
 from ..addresses import Addresses
 from ..cases import Ask, Issue, Refuse
@@ -24,6 +25,9 @@ from ..responses import Tokens
 from ..scopes import TOLERATED, of_client_itself, parse_scope
 from ..server import Server
 from ..tokens import ACCESS, CODE, REFRESH, Presented, read
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
 
 _encode = msgspec.json.Encoder().encode
 
@@ -51,8 +55,8 @@ class _Members(msgspec.Struct, omit_defaults=True, frozen=True, gc=False):
     scope: str = ""
 
 
-def token(server: Server, request: Request, addresses: Addresses) -> Tokens:
-    form = read_form(request)
+def token(server: Server, environ: WSGIEnvironment, addresses: Addresses) -> Tokens:
+    form = read_form(environ)
     form.require_single(KNOWN)
     grant_type = form.values.get("grant_type")
     if grant_type is None:
@@ -60,7 +64,7 @@ def token(server: Server, request: Request, addresses: Addresses) -> Tokens:
     supported = server.clients.grant_types
     if grant_type not in supported:
         raise UnsupportedGrantType(f"grant_type: {', '.join(supported[:-1])} or {supported[-1]}")
-    credentials = read_credentials(request.environ.get("HTTP_AUTHORIZATION"), form)
+    credentials = read_credentials(environ.get("HTTP_AUTHORIZATION"), form)
     if grant_type == "authorization_code":
         return _redeem(server, form, credentials, addresses)
     if grant_type == "refresh_token":
