@@ -44,7 +44,7 @@ class Parameters(Value, frozen=True, gc=False):
 
     def __repr__(self) -> str:
         # A default repr would carry secrets into tracebacks and logs.
-        return f"<parameters {', '.join(sorted(self.values))}>"
+        return f"<{len(self.values)} parameters>"
 
     def get(self, name: str) -> str | None:
         """The value, or None if the parameter is absent or empty. Of several, the first that is not empty."""

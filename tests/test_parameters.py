@@ -110,6 +110,11 @@ def test_a_value_outside_of_printable_ascii_is_refused_where_it_matters(value: s
         parameters.require_printable(["b", "a"])
 
 
+def test_parameters_do_not_show_what_they_carry() -> None:
+    assert repr(read_query(b"client_secret=hidden&a=b&hidden=1")) == "<3 parameters>"
+    assert repr(read_query(b"client_secret=hid%64en")) == "<1 parameters>"
+
+
 # --- bodies ---------------------------------------------------------------------------------------
 
 
