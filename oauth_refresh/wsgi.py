@@ -64,7 +64,8 @@ def _judge(named: str, found: Any) -> None:
 
 def _takes(called: Any, *arguments: object) -> bool:
     try:
-        inspect.signature(called).bind(*arguments)
+        # What a decorator passes on says nothing of what it takes: werkzeug's takes a WSGI request.
+        inspect.signature(called, follow_wrapped=False).bind(*arguments)
     except TypeError:
         return False
     except ValueError:

@@ -26,6 +26,12 @@ def create():
 class Holder:
     inner = application
 
+from werkzeug.wrappers import Request, Response
+
+@Request.application
+def decorated(request):
+    return Response("legacy")
+
 class PerRequest:
     def __init__(self, environ, start_response):
         self.answer = application(environ, start_response)
@@ -73,6 +79,7 @@ def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
         "legacyapp:create()",
         "legacyapp:Holder.inner",
         "legacyapp:PerRequest",
+        "legacyapp:decorated",
     ],
 )
 def test_the_named_application_answers_on_open_paths(load: Load, named: str) -> None:
