@@ -19,9 +19,10 @@ from werkzeug.local import LocalProxy
 from werkzeug.wrappers import Response
 
 from .commands.under_flask import UnderFlask
-from .doctor.inside import tell_at_start, tell_of_open_doors
+from .doctor.inside import tell_at_start
 from .errors import ConfigurationError
 from .events import log
+from .flask_setup import GUARDED_VIEWS, look_back
 from .guard import TOKEN_KEY, Refusal
 from .identity import Identity
 from .middleware import OAuthMiddleware
@@ -35,9 +36,6 @@ R = TypeVar("R")
 Login = str | Callable[..., Any]
 
 _NAME = "oauth_refresh"
-
-_guarded_views: set[str] = set()
-"""The names of views behind `require_scope`, of all applications in this process."""
 
 
 def _token() -> Identity | None:
@@ -68,6 +66,8 @@ class OAuthRefresh:
 
     def init_app(self, app: Flask) -> None:
         """Put the middleware in front of `app`. One extension object serves any number of applications."""
+        if not isinstance(app, Flask):
+            raise TypeError(f"OAuthRefresh is for a Flask application, and this is {type(app).__name__}")
         if _NAME in app.extensions:
             raise RuntimeError("this application has OAuthRefresh already")
         settings = {**_login_settings(app, self._login), **self._settings}
@@ -102,7 +102,7 @@ class OAuthRefresh:
 
         The token is real and good for the whole server; `properties` go with it.
         """
-        registry = app.extensions[_NAME].registry
+        registry = _middleware_of(app).registry
         token = registry.create(subject, parse_scope(scopes), properties=properties).access_token
         client = app.test_client()
         client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {token}"
@@ -115,6 +115,8 @@ def _login_settings(app: Flask, login: Login | None) -> dict[str, Any]:
         return {}
     if callable(login):
         return {"user_loader": login}
+    if login == "flask_login":
+        raise ConfigurationError("OAuthRefresh(login='flask_login'): did you mean 'flask-login'?")
     if login != "flask-login":
         if not app.secret_key:
             log.warning(
@@ -161,28 +163,15 @@ def _make_instance_folder(app: Flask, registry: str | None) -> None:
 
 
 def _look_back(app: Flask, before: Mapping[str, object]) -> None:
-    """Tell what was done too late, or not at all, while the application was set up.
-
-    `before` is its configuration as it was when the settings were read.
-    """
-    middleware: OAuthMiddleware = app.extensions[_NAME]
-    read = ["SECRET_KEY", "SECRET_KEY_FALLBACKS"]
-    if middleware.settings.secret_key != before.get("SECRET_KEY"):
-        read.clear()
-    read += sorted({name for name in (*before, *app.config) if name.startswith("OAUTH_")})
-    for name in read:
-        if app.config.get(name) != before.get(name):
-            log.warning(
-                "app.config[%r] was changed after OAuthRefresh(app), which does not see that: "
-                "set it before, or call init_app(app) after it",
-                name,
-            )
-    if not _guarded_views:
-        tell_of_open_doors(middleware.server)
+    look_back(app, _middleware_of(app), before)
 
 
 def _middleware() -> OAuthMiddleware:
-    middleware = current_app.extensions.get(_NAME)
+    return _middleware_of(current_app)
+
+
+def _middleware_of(app: Flask) -> OAuthMiddleware:
+    middleware = app.extensions.get(_NAME)
     if not isinstance(middleware, OAuthMiddleware):
         raise RuntimeError("this application has no OAuthRefresh: call OAuthRefresh(app) or init_app(app)")
     return middleware
@@ -229,12 +218,14 @@ def require_scope(scopes: str) -> Callable[[Callable[P, R]], Callable[P, R | Res
     Works on paths that `OAUTH_PROTECT` covers, where it asks for more, and on those that it does not.
     Without a token the client gets 401, without a scope 403, with the challenge that tells it what to ask.
     """
+    if not isinstance(scopes, str):
+        raise TypeError(
+            '@require_scope takes scopes as text, such as @require_scope("notes:read"); "" is any token'
+        )
     needed = parse_scope(scopes)
     told: set[int] = set()
 
     def decorate(view: Callable[P, R]) -> Callable[P, R | Response]:
-        _guarded_views.add(getattr(view, "__name__", "view"))
-
         @wraps(view)
         def guarded(*args: P.args, **kwargs: P.kwargs) -> R | Response:
             refusal = _refusal(needed, told)
@@ -244,6 +235,7 @@ def require_scope(scopes: str) -> Callable[[Callable[P, R]], Callable[P, R | Res
             answer: R = current_app.ensure_sync(view)(*args, **kwargs)
             return answer
 
+        GUARDED_VIEWS[id(view)] = guarded
         return guarded
 
     return decorate

@@ -154,6 +154,11 @@ def _decided(scopes: str | None) -> Requirement | None:
     """What a callable `protect` demands: None or "public" for an open path, else scopes ("": any token)."""
     if scopes is None or scopes == PUBLIC:
         return None
+    if not isinstance(scopes, str):
+        raise ConfigurationError(
+            f"OAUTH_PROTECT: the callable answered {type(scopes).__name__}; needed are the scopes as text, "
+            '"" for any token, or None for an open path'
+        )
     try:
         return Requirement((), parse_scope(scopes))
     except InvalidScope as error:

@@ -245,6 +245,9 @@ def _read_rule(text: str, value: str) -> tuple[str, str]:
     if path.endswith(":") or _RUN_TOGETHER.search(path) or (not value and _WITH_SCOPES.search(path)):
         # Taken for a path it would protect nothing, and leave open what it was meant for.
         raise ValueError(SEPARATORS)
+    last = path.rpartition(" ")[2]
+    if last in _METHODS or last in _RARE_METHODS:
+        raise ValueError(f"the method stands before the path, as in {last} /api")
     method = method.upper()
     if method and method not in (*_METHODS, *_RARE_METHODS):
         from difflib import get_close_matches  # takes long to import, and is seldom needed

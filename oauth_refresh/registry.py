@@ -202,6 +202,10 @@ class TokenRegistry(AccessChecks):
         properties: Mapping[str, object] | None,
         grant_id: bytes | None = None,
     ) -> Grant:
+        if not isinstance(subject, str):
+            raise TypeError(f"subject is of type {type(subject).__name__}: the user's id as text is needed")
+        if isinstance(scopes, str) or not all(isinstance(scope, str) for scope in scopes):
+            raise TypeError("scopes: a list of names is needed, such as ['notes:read']")
         if label is not None and len(label) > LABEL_MAX:
             raise ValueError(f"label has {len(label)} characters, at most {LABEL_MAX} are allowed")
         kept = dict(properties or {})
@@ -332,16 +336,29 @@ class TokenRegistry(AccessChecks):
         return grant.client_id
 
     def list(self, *, subject: str | None = None, client_id: str | None = None) -> Iterator[Grant]:
-        """The grants of a subject, of a client, of both together, or all of them, one by one."""
+        """The grants of a subject, of a client, of both together, or all of them, one by one.
+
+        Those that cannot be read are left out, and `RegistryError` names them when the others are through.
+        """
+        unreadable: dict[str, RegistryError] = {}
         for key in self._keys_of(subject, client_id):
             entry = self.backend.get(key)
             if entry is None:
                 continue
-            grant = decode(entry.body, key[1:])
+            try:
+                grant = decode(entry.body, key[1:])
+            except RegistryError as error:
+                unreadable[key[1:].hex()] = error
+                continue
             if (subject is None or grant.subject == subject) and (
                 client_id is None or grant.client_id == client_id
             ):
                 yield grant
+        if unreadable:
+            grant_id, trouble = next(iter(unreadable.items()))
+            raise RegistryError(
+                f"{len(unreadable)} of the grants cannot be read and were left out, as {grant_id}: {trouble}"
+            ) from trouble
 
     def _keys_of(self, subject: str | None, client_id: str | None) -> Iterator[bytes]:
         if subject is not None:

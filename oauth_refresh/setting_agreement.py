@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from .errors import ConfigurationError
+from .paths import Protection
 from .setting_protection import named_scopes, rule_problems
 from .setting_values import encode_secret, shown
 
@@ -188,6 +189,18 @@ def misgivings(settings: Settings) -> Iterator[str]:
     """What may be meant, and is more likely a mistake: told, and not refused."""
     yield from _scopes_run_together(settings)
     yield from _scopes_are_misspelt(settings)
+    yield from _login_page_is_guarded(settings)
+
+
+def _login_page_is_guarded(settings: Settings) -> Iterator[str]:
+    login = settings.login_url
+    if login is None or not login.startswith("/") or callable(settings.protect):
+        return
+    if Protection(settings.protect, ignore_case=settings.ignore_case).match("GET", login.partition("?")[0]):
+        yield (
+            f"OAUTH_LOGIN_URL: OAUTH_PROTECT covers {shown(login)}, so that browsers, which have no token, "
+            'cannot sign in there; exempt it with "public"'
+        )
 
 
 def _scopes_run_together(settings: Settings) -> Iterator[str]:

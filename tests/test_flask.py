@@ -12,6 +12,7 @@ from werkzeug.wrappers import Response
 
 from oauth_refresh import ConfigurationError, OAuthRefresh, current_token, require_scope
 from oauth_refresh.flask import OAuthRefresh as Extension
+from oauth_refresh.flask_setup import GUARDED_VIEWS
 from oauth_refresh.middleware import OAuthMiddleware
 
 from .driving import ORIGIN, SCOPES, Browser, Clock, InProcess, Registered, check_password
@@ -108,7 +109,8 @@ def test_a_setting_that_comes_too_late_is_told_at_the_first_request(
 def test_an_application_that_guards_nothing_is_told(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("oauth_refresh.flask._guarded_views", set())
+    for key in list(GUARDED_VIEWS):
+        monkeypatch.delitem(GUARDED_VIEWS, key)
 
     def told(app: Flask) -> int:
         caplog.clear()
@@ -129,6 +131,113 @@ def test_an_application_that_guards_nothing_is_told(
         return "written"
 
     assert told(by_a_view) == 0
+
+
+def test_a_view_whose_guard_stands_above_its_route_is_guarded_and_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    app = application()
+    OAuthRefresh(app, user_loader=session_user, login_url="/login")
+    blueprint = Blueprint("b", "b", url_prefix="/b")
+
+    @require_scope("notes:write")
+    @app.get("/above")
+    def above() -> str:
+        return "open"
+
+    @require_scope("notes:write")
+    @blueprint.get("/above")
+    def above_too() -> str:
+        return "open"
+
+    @app.get("/below")
+    @require_scope("notes:write")
+    def below() -> str:
+        return "open"
+
+    def both() -> str:
+        return "open"
+
+    app.add_url_rule("/meant-open", "meant", both)
+    app.add_url_rule("/meant-guarded", "guarded", require_scope("notes:write")(both))
+    app.register_blueprint(blueprint)
+    client = app.test_client()
+    paths = ("/above", "/b/above", "/below", "/meant-open", "/meant-guarded")
+    assert [client.get(path).status_code for path in paths] == [401, 401, 401, 200, 401]
+    told = [message for message in caplog.messages if "stands above" in message]
+    assert len(told) == 2
+    assert ".above," in told[0]
+
+
+def test_a_guard_above_before_request_holds_for_every_view(caplog: pytest.LogCaptureFixture) -> None:
+    app = application()
+    OAuthRefresh(app, user_loader=session_user, login_url="/login")
+
+    @require_scope("notes:read")
+    @app.before_request
+    def check() -> None: ...
+
+    assert app.test_client().get("/open").status_code == 401
+    assert OAuthRefresh.test_client(app, "ada", "notes:read").get("/open").status_code == 200
+    assert "stands above the decorator that registers" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"protect": {"/apis": ""}}, ["no route at or below /apis; /api was meant, perhaps"]),
+        ({"protect": {"/API": ""}}, ["no route at or below /API"]),
+        ({"protect": {"/x": "", "/api": ""}}, ["no route at or below /x"]),
+        ({"protect": {"/api": "", "/users/5/notes": "", "/files/a/b": "", "/": ""}}, []),
+        ({"protect": {"/api": ""}, "login_url": "/logn"}, ["no route /logn; /login was meant, perhaps"]),
+        ({"protect": {"/api": ""}, "login_url": "https://sso.example.org/"}, []),
+    ],
+)
+def test_a_path_that_the_application_does_not_have_is_told(
+    settings: dict[str, Any], told: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    app = application()
+    app.add_url_rule("/users/<name>/notes", "notes", session_user)
+    app.add_url_rule("/files/<path:name>", "files", session_user)
+    OAuthRefresh(app, user_loader=session_user, **{"login_url": "/login", **settings})
+    app.test_client().get("/login")
+    found = [
+        message.partition("has ")[2] for message in caplog.messages if "application has no route" in message
+    ]
+    assert found == told
+
+
+def test_an_application_around_flask_may_have_paths_of_its_own(caplog: pytest.LogCaptureFixture) -> None:
+    app = application()
+    inner = app.wsgi_app
+    app.wsgi_app = lambda environ, start: inner(environ, start)  # type: ignore[method-assign]
+    OAuthRefresh(app, user_loader=session_user, login_url="/login", protect={"/mcp": ""})
+    app.test_client().get("/open")
+    assert "no route" not in caplog.text
+
+
+def test_a_login_page_that_needs_a_token_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    OAuthRefresh(application(), user_loader=session_user, login_url="/api/login", protect={"/api": ""})
+    assert "OAUTH_PROTECT covers '/api/login', so that browsers" in caplog.text
+    caplog.clear()
+    open_login = {"/api": "", "/api/login": "public"}
+    OAuthRefresh(application(), user_loader=session_user, login_url="/api/login", protect=open_login)
+    assert "OAUTH_LOGIN_URL" not in caplog.text
+
+
+def test_what_is_handed_over_by_mistake_is_named() -> None:
+    app = application()
+    with pytest.raises(TypeError, match="is for a Flask application, and this is str"):
+        OAuthRefresh("notes")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="takes scopes as text"):
+        require_scope(session_user)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="did you mean 'flask-login'"):
+        OAuthRefresh(app, login="flask_login")
+    with pytest.raises(RuntimeError, match="this application has no OAuthRefresh"):
+        OAuthRefresh.test_client(app, "ada")
+    OAuthRefresh(app, user_loader=session_user, login_url="/login", protect=lambda environ: True)
+    with pytest.raises(ConfigurationError, match="the callable answered bool"):
+        app.test_client().get("/open")
 
 
 def whole_flow(

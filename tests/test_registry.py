@@ -493,3 +493,17 @@ def test_nothing_that_is_shown_of_an_answer_holds_a_token(registry: TokenRegistr
         assert secret is not None
         assert secret not in shown
         assert secret[-20:] not in shown
+
+
+@pytest.mark.parametrize("subject", [None, 7, b"ada"])
+def test_a_grant_needs_a_user_as_text(registry: TokenRegistry, subject: object) -> None:
+    with pytest.raises(TypeError, match="subject is of type"):
+        registry.create(subject, [])  # type: ignore[arg-type]
+    assert list(registry.list()) == []
+
+
+@pytest.mark.parametrize("scopes", ["notes:read", [7], [None]])
+def test_scopes_are_names_and_no_text(registry: TokenRegistry, scopes: object) -> None:
+    with pytest.raises(TypeError, match="scopes: a list of names is needed"):
+        registry.create("ada", scopes)  # type: ignore[arg-type]
+    assert list(registry.list()) == []

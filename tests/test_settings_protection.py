@@ -114,6 +114,8 @@ def test_protection_is_paths_and_the_scopes_they_need(given: object, rules: dict
         ("/api=a # all of it", "'/api': path and scopes are parted by"),
         ({"/api": "Public"}, "'/api': 'Public' is no scope name"),
         ("/api: r", "'/api: r': path and scopes are parted by \"=\""),
+        ("/api POST=r", "'/api POST': the method stands before the path, as in POST /api"),
+        ({"/api/beds POST": "r"}, "'/api/beds POST': the method stands before the path"),
         ("/api r", "'/api r': path and scopes are parted by \"=\""),
         ("POST /api r", "'POST /api r': path and scopes are parted by \"=\""),
         ("/api:r", "'/api:r': path and scopes are parted by \"=\""),

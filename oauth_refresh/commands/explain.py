@@ -77,7 +77,7 @@ def _story(deployment: Deployment, text: str, client_id: str | None, logs: tuple
     return {
         "grant": {"grant": grant_id, "state": "unknown"} if grant is None else members(grant, now),
         "token": _token(deployment, grant, presented),
-        "timeline": [_happening(each) for each in stories.timeline(grant, told, now)],
+        "timeline": [_happening(each, deployment.program) for each in stories.timeline(grant, told, now)],
         "verdict": {
             name: text.replace("oauth-refresh ", f"{deployment.program} ")
             for name, text in _verdict(deployment, grant, presented, client_id)._asdict().items()
@@ -120,11 +120,11 @@ def _token(
     return about
 
 
-def _happening(happening: Happening) -> dict[str, object]:
+def _happening(happening: Happening, program: str) -> dict[str, object]:
     return {
         "time": iso(happening.at),
         "what": happening.what,
-        "text": happening.text,
+        "text": happening.text.replace("oauth-refresh ", f"{program} "),
         "source": happening.source,
     }
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import click
 
+from ..errors import RegistryError
 from .deployment import Deployment, on_deployment
 from .showing import (
     confirm,
@@ -92,15 +93,18 @@ def list_(deployment: Deployment, ended_too: bool, as_json: bool, **chosen: obje
       oauth-refresh grant list --idle 30d
     """
     wanted = Chosen(**chosen)  # type: ignore[arg-type]
-    found = _find(deployment, wanted, ended_too)
+    trouble: list[RegistryError] = []
+    found = _readable(_find(deployment, wanted, ended_too), trouble)
     now = deployment.registry.clock()
     if as_json:
         show_json_list(members(each, now) for each in found)
-        return
-    rows = (_row(each, now) for each in found)
-    heads = ("GRANT", "SUBJECT", "CLIENT", "STATE", "CREATED", "LAST USED", "SCOPES")
-    if not show_table(heads, rows) and not ended_too and not wanted:
-        click.echo("No grant is alive. --all shows those that have ended.", err=True)
+    else:
+        rows = (_row(each, now) for each in found)
+        heads = ("GRANT", "SUBJECT", "CLIENT", "STATE", "CREATED", "LAST USED", "SCOPES")
+        if not show_table(heads, rows) and not ended_too and not wanted:
+            click.echo("No grant is alive. --all shows those that have ended.", err=True)
+    for error in trouble:
+        raise error
 
 
 @grant.command()
@@ -149,15 +153,28 @@ def revoke(
     which = Chosen(**chosen)  # type: ignore[arg-type]
     if bool(grant_ids) + bool(which) + everything != 1:
         raise click.UsageError("say which grants: by id, or by options, or --everything")
-    ids = _named(deployment, grant_ids) if grant_ids else [each.id for each in _find(deployment, which)]
-    if not ids:
+    trouble: list[RegistryError] = []
+    found = _readable(_find(deployment, which), trouble)
+    ids = _named(deployment, grant_ids) if grant_ids else [each.id for each in found]
+    if not ids and not trouble:
         raise click.ClickException("no grant that is alive is meant by this")
-    confirm(f"End {counted(len(ids), 'grant')}?", yes)
+    if ids:
+        confirm(f"End {counted(len(ids), 'grant')}?", yes)
     ended = _revoke(deployment, ids)
     if as_json:
         show_json({"revoked": ended})
     else:
         click.echo(f"{counted(ended, 'grant')} ended")
+    for error in trouble:
+        raise error
+
+
+def _readable(found: Iterator[Grant], trouble: list[RegistryError]) -> Iterator[Grant]:
+    """What was found, whatever becomes of the search: a bad record must not save the others."""
+    try:
+        yield from found
+    except RegistryError as error:
+        trouble.append(error)
 
 
 def _named(deployment: Deployment, grant_ids: Iterable[str]) -> list[bytes]:

@@ -15,7 +15,13 @@ def token() -> None:
 
 @token.command()
 @click.option("--subject", required=True, metavar="USER", help="The user for whom the token speaks.")
-@click.option("--scope", default="", metavar="SCOPES", help='What it is good for, such as "notes:read".')
+@click.option(
+    "--scope",
+    "scopes_given",
+    multiple=True,
+    metavar="SCOPES",
+    help='What it is good for, such as "notes:read". May be given several times.',
+)
 @click.option("--client", "client_id", metavar="ID", help="The client that will use it.")
 @click.option(
     "--resource",
@@ -37,7 +43,7 @@ def token() -> None:
 def create(
     deployment: Deployment,
     subject: str,
-    scope: str,
+    scopes_given: tuple[str, ...],
     client_id: str | None,
     resources: tuple[str, ...],
     ttl: float | None,
@@ -56,7 +62,8 @@ def create(
       TOKEN=$(oauth-refresh token create --subject ci --ttl 1h)
     """
     registry = deployment.registry_to_fill
-    scopes = deployment.known_scopes(scope)
+    _judge_subject(subject)
+    scopes = deployment.known_scopes(" ".join(scopes_given))
     if client_id is not None:
         deployment.known_client(client_id)
     make = registry.create_with_refresh if refresh else registry.create
@@ -79,3 +86,14 @@ def create(
         click.echo(issued.refresh_token)
     lasts = counted(issued.expires_in, "second")
     click.echo(f"grant {issued.grant_id}: the access token is good for {lasts}", err=True)
+    if not scopes and deployment.settings.known_scopes:
+        click.echo("it has no scope: paths that need one refuse it (--scope)", err=True)
+
+
+def _judge_subject(subject: str) -> None:
+    from ..identity import CLIENT_SUBJECT
+
+    if not subject.strip() or not subject.isprintable():
+        raise click.ClickException("--subject: the name of a user is needed, of one line")
+    if subject.startswith(CLIENT_SUBJECT):
+        raise click.ClickException(f"--subject: names that begin with {CLIENT_SUBJECT} are those of clients")

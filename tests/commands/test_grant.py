@@ -7,6 +7,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
+from oauth_refresh.cases import Refuse
 from oauth_refresh.server import Server
 
 from .conftest import Run, as_json, error, ok
@@ -108,3 +109,19 @@ def test_a_mistyped_path_makes_no_empty_registry(run: Run, tmp_path: object) -> 
     said = error(run("grant", "list", "--registry", f"sqlite://{tmp_path}/oauht.db"))
     assert said.startswith(f"Error: there is no registry at {tmp_path}/oauht.db")
     assert ok(run("user", "list")) == ""
+
+
+def test_a_record_that_cannot_be_read_saves_no_other_grant(run: Run, server: Server) -> None:
+    mine, others = server.registry.create("alice", []), server.registry.create("bob", [])
+    key = b"g" + bytes(16)
+    assert server.backend.swap(key, None, b"\x02 this is no record")
+    listed = run("grant", "list")
+    assert listed.exit_code == 1
+    assert "alice" in listed.stdout
+    assert "bob" in listed.stdout
+    ended = run("grant", "revoke", "--everything", "--yes")
+    assert ended.exit_code == 1
+    assert "2 grants ended" in ended.stdout
+    assert "1 of the grants cannot be read and were left out, as 0000000000" in ended.stderr
+    for each in (mine, others):
+        assert server.registry.check(each.access_token) == Refuse("revoked")

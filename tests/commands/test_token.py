@@ -42,3 +42,21 @@ def test_a_program_that_can_renew_gets_a_refresh_token_too(run: Run, server: Ser
 def test_a_mistake_makes_no_grant(run: Run, server: Server, options: list[str], told: str) -> None:
     assert told in error(run("token", "create", "--subject", "ci", *options))
     assert list(server.registry.list()) == []
+
+
+def test_scopes_may_be_given_one_by_one(run: Run, server: Server) -> None:
+    made = as_json(
+        run("token", "create", "--subject", "ci", "--scope", "notes:read", "--scope", "notes:write", "--json")
+    )
+    assert made["scope"] == "notes:read notes:write"
+
+
+def test_a_token_without_a_scope_is_told(run: Run, server: Server) -> None:
+    assert "it has no scope" in run("token", "create", "--subject", "ci").stderr
+
+
+@pytest.mark.parametrize("subject", ["", " ", "a\nb", "client:x"])
+def test_what_is_no_user_gets_no_token(run: Run, server: Server, subject: str) -> None:
+    told = error(run("token", "create", "--subject", subject))
+    assert told.startswith(("Error: --subject: the name of a user", "Error: --subject: names that begin"))
+    assert list(server.registry.list()) == []
