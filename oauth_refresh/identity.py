@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, final
 
 
+@final
 class Identity(NamedTuple):
     """Who an access token speaks for. `subject` is "" where the client speaks for itself.
 
