@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial, wraps
 from typing import Any, ParamSpec, TypeVar, cast
@@ -97,13 +97,16 @@ class OAuthRefresh:
         return _middleware()
 
     @staticmethod
-    def test_client(app: Flask, subject: str, scopes: str = "", **properties: object) -> FlaskClient:
-        """Flask's test client with an access token of this user for these scopes, separated by spaces.
+    def test_client(
+        app: Flask, subject: str, scopes: str | Iterable[str] = "", **properties: object
+    ) -> FlaskClient:
+        """Flask's test client with an access token of this user for these scopes, as text or a list.
 
         The token is real and good for the whole server; `properties` go with it.
         """
         registry = _middleware_of(app).registry
-        token = registry.create(subject, parse_scope(scopes), properties=properties).access_token
+        wanted = parse_scope(scopes) if isinstance(scopes, str) else scopes
+        token = registry.create(subject, wanted, properties=properties).access_token
         client = app.test_client()
         client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {token}"
         return client

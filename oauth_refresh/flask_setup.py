@@ -72,6 +72,15 @@ def _tell_of_paths_without_routes(app: Flask, server: Server) -> None:
                 prefix,
                 _meant(prefix, routes),
             )
+    prefix = server.settings.prefix
+    hidden = sorted(route for route in routes if route.startswith(f"{prefix}/"))
+    if hidden:
+        log.warning(
+            "OAUTH_PREFIX: the application's route %s lies below %s, where the endpoints are, and is never "
+            "reached; move one of the two",
+            hidden[0],
+            prefix,
+        )
     login = (server.settings.login_url or "").partition("?")[0]
     if login.startswith("/") and not any(_lies_below(route, login) for route in routes):
         log.warning("OAUTH_LOGIN_URL: this application has no route %s%s", login, _meant(login, routes))

@@ -43,7 +43,8 @@ _RARE_METHODS = (
 _WORK = 16_384
 
 _RULE = re.compile(r"(?:([A-Za-z-]+)\s+)?(/.*)", re.DOTALL)
-_PATTERN = re.compile(r"[*<>{}]")
+_PATTERN = re.compile(r"[*<>{}]|/:")
+_METHOD_BEHIND = re.compile(r"[\s:,[(]([A-Z]+)[\])]?$")
 _RUN_TOGETHER = re.compile(r":/|,\s*/")
 _WITH_SCOPES = re.compile(r"[=,:]")
 SEPARATORS = 'path and scopes are parted by "=", as in /api=notes:read, rules by commas, scopes by spaces'
@@ -242,12 +243,12 @@ def _read_rule(text: str, value: str) -> tuple[str, str]:
         raise ValueError(
             "write the path plainly: decoded, without dot segments, doubled slashes, parameters or a query"
         )
+    behind = _METHOD_BEHIND.search(path)
+    if behind and behind[1] in (*_METHODS, *_RARE_METHODS):
+        raise ValueError(f"the method stands before the path, as in {behind[1]} /api, in a rule of its own")
     if path.endswith(":") or _RUN_TOGETHER.search(path) or (not value and _WITH_SCOPES.search(path)):
         # Taken for a path it would protect nothing, and leave open what it was meant for.
         raise ValueError(SEPARATORS)
-    last = path.rpartition(" ")[2]
-    if last in _METHODS or last in _RARE_METHODS:
-        raise ValueError(f"the method stands before the path, as in {last} /api")
     method = method.upper()
     if method and method not in (*_METHODS, *_RARE_METHODS):
         from difflib import get_close_matches  # takes long to import, and is seldom needed

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .settings import Settings
 
 SECRET_BYTES_MIN = 16
+_OF_THE_MANUAL = b"draw one with secrets.token_urlsafe"
 _ANOTHER_SCOPE = re.compile(r"(?<=,) *([\w:./-]+)=")
 
 Disagreement = tuple[str, str]
@@ -190,6 +191,15 @@ def misgivings(settings: Settings) -> Iterator[str]:
     yield from _scopes_run_together(settings)
     yield from _scopes_are_misspelt(settings)
     yield from _login_page_is_guarded(settings)
+    yield from _secret_is_published(settings)
+
+
+def _secret_is_published(settings: Settings) -> Iterator[str]:
+    if settings.secret_key is not None and encode_secret(settings.secret_key) == _OF_THE_MANUAL:
+        yield (
+            "OAUTH_SECRET_KEY or SECRET_KEY is still the one of the manual, which everybody knows: set what "
+            'python -c "import secrets; print(secrets.token_urlsafe(32))" prints'
+        )
 
 
 def _login_page_is_guarded(settings: Settings) -> Iterator[str]:

@@ -207,6 +207,22 @@ def test_a_path_that_the_application_does_not_have_is_told(
     assert found == told
 
 
+def test_a_page_of_the_application_among_the_endpoints_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    app = application()
+    app.add_url_rule("/oauth/callback", "callback", session_user)
+    OAuthRefresh(app, user_loader=session_user, login_url="/login", protect={"/api": ""})
+    assert app.test_client().get("/oauth/callback").status_code == 404
+    (told,) = caplog.messages
+    assert "route /oauth/callback lies below /oauth, where the endpoints are" in told
+
+
+def test_the_secret_of_the_manual_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    app = application(SECRET_KEY="draw one with secrets.token_urlsafe")
+    OAuthRefresh(app, user_loader=session_user, login_url="/login", protect={"/api": ""})
+    assert "is still the one of the manual" in caplog.text
+    assert "draw one" not in caplog.text
+
+
 def test_an_application_around_flask_may_have_paths_of_its_own(caplog: pytest.LogCaptureFixture) -> None:
     app = application()
     inner = app.wsgi_app

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -115,7 +116,7 @@ def show(deployment: Deployment, grant_id: str, as_json: bool) -> None:
     """Show one grant. `oauth-refresh explain` tells its life as a story."""
     found = deployment.registry.get(grant_id)
     if found is None:
-        raise click.ClickException(f"there is no grant {grant_id!r}: oauth-refresh grant list shows all")
+        raise click.ClickException(f"{_unknown(grant_id)}: {deployment.program} grant list shows all")
     about = members(found, deployment.registry.clock())
     if as_json:
         show_json(about)
@@ -177,12 +178,19 @@ def _readable(found: Iterator[Grant], trouble: list[RegistryError]) -> Iterator[
         trouble.append(error)
 
 
+def _unknown(grant_id: str) -> str:
+    # Whoever puts a token in the place of the id must not find it in a terminal's history.
+    if re.fullmatch("[0-9a-f]{32}", grant_id):
+        return f"there is no grant {grant_id}"
+    return "a grant is named by its id, 32 hex digits, and this is none"
+
+
 def _named(deployment: Deployment, grant_ids: Iterable[str]) -> list[bytes]:
     found = []
     for grant_id in grant_ids:
         each = deployment.registry.get(grant_id)
         if each is None:
-            raise click.ClickException(f"there is no grant {grant_id!r}; nothing was changed")
+            raise click.ClickException(f"{_unknown(grant_id)}; nothing was changed")
         if each.revoked_at is None:
             found.append(each.id)
     return found

@@ -81,7 +81,7 @@ def test_without_a_terminal_nothing_is_revoked_unless_yes_is_said(run: Run, gran
 
 
 def test_grants_are_revoked_by_id_all_or_none(run: Run, grants: dict[str, str], server: Server) -> None:
-    assert "there is no grant 'ff'" in error(run("grant", "revoke", grants["alice"], "ff", "-y"))
+    assert "a grant is named by its id" in error(run("grant", "revoke", grants["alice"], "ff", "-y"))
     assert alive(run) == ["alice", "bob", "carol"]
     assert ok(run("grant", "revoke", grants["alice"], grants["bob"], "-y")) == "2 grants ended\n"
     assert alive(run) == ["carol"]
@@ -101,7 +101,7 @@ def test_nothing_meant_is_an_error_for_scripts_to_see(run: Run, grants: dict[str
         error(run("grant", "revoke", "--subject", "dave", "-y"))
         == "Error: no grant that is alive is meant by this"
     )
-    assert "there is no grant 'ff'" in error(run("grant", "show", "ff"))
+    assert "a grant is named by its id" in error(run("grant", "show", "ff"))
     assert run("grant", "list", "--created-after", "yesterday").exit_code == 2
 
 
@@ -125,3 +125,12 @@ def test_a_record_that_cannot_be_read_saves_no_other_grant(run: Run, server: Ser
     assert "1 of the grants cannot be read and were left out, as 0000000000" in ended.stderr
     for each in (mine, others):
         assert server.registry.check(each.access_token) == Refuse("revoked")
+
+
+@pytest.mark.parametrize("command", [["grant", "revoke"], ["grant", "show"]])
+def test_a_token_in_the_place_of_an_id_is_not_repeated(run: Run, server: Server, command: list[str]) -> None:
+    token = server.registry.create("alice", []).access_token
+    told = error(run(*command, token))
+    assert "a grant is named by its id, 32 hex digits, and this is none" in told
+    assert token not in told
+    assert f"there is no grant {'0' * 32}" in error(run(*command, "0" * 32))
