@@ -33,7 +33,7 @@ class OAuthMiddleware:
     `app` is the application behind. `config` is a mapping such as Flask's; keywords are settings in lower
     case (`protect={"/api": "notes:read"}`, `access_token_ttl="15m"`) and win over everything else. `adapt`
     is for frameworks: it may replace callables among the settings by such that run in their contexts;
-    `at_first_request` is called once, when the application behind has been set up.
+    `at_first_request` is called before any request passes, when the application behind has been set up.
     Raises `ConfigurationError` with every mistake in the settings.
 
         application = OAuthMiddleware(application, protect={"/api": ""}, users_file="users.txt")
@@ -110,9 +110,11 @@ class OAuthMiddleware:
 
     def _plan(self, method: str, path: str) -> Any:
         """What is to be done with a request, worked out once for each path that is asked for often."""
-        told, self._at_first_request = self._at_first_request, None
-        if told is not None:
-            told()
+        begin = self._at_first_request
+        if begin is not None:
+            # Requests that come at the same time do the same: none passes before it is done.
+            begin()
+            self._at_first_request = None
         plan: Any = _ASK
         if self._owns(path):
             plan = _OURS

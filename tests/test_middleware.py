@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 from wsgiref.util import FileWrapper
 from wsgiref.validate import validator
 
 import pytest
-from werkzeug.test import run_wsgi_app
+from werkzeug.test import create_environ, run_wsgi_app
 
 from oauth_refresh import ConfigurationError, OAuthMiddleware
 
@@ -324,3 +325,27 @@ def test_settings_come_from_every_layer(tmp_path: Any) -> None:
     )
     settings = middleware.settings
     assert (settings.service_name, settings.prefix, settings.code_ttl) == ("file", "/config", 40.0)
+
+
+def test_no_request_passes_before_the_application_was_looked_at() -> None:
+    happened: list[str] = []
+
+    def application(environ: Any, start_response: Any) -> list[bytes]:
+        happened.append("passed")
+        start_response("200 OK", [])
+        return [b""]
+
+    def look() -> None:
+        happened.append("looked")
+        if happened == ["looked"]:
+            other = threading.Thread(target=ask)
+            other.start()
+            other.join()
+
+    def ask() -> None:
+        run_wsgi_app(wrapped, create_environ("/open"))
+
+    wrapped = OAuthMiddleware(application, registry="memory:", at_first_request=look)
+    ask()
+    ask()
+    assert happened == ["looked", "looked", "passed", "passed", "passed"]
