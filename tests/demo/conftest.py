@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -51,6 +52,7 @@ def start_demo(tmp_path: Path) -> Iterator[StartDemo]:
                     stdout=subprocess.PIPE,
                     stderr=subprocess.STDOUT,
                     text=True,
+                    preexec_fn=_hear_interrupts,
                 )
             )
             stack.callback(process.kill)
@@ -60,6 +62,11 @@ def start_demo(tmp_path: Path) -> Iterator[StartDemo]:
             return Demo(process, found[1], walk)
 
         yield start
+
+
+def _hear_interrupts() -> None:
+    """A shell lets what it starts in the background ignore Ctrl-C, and so would all that comes of it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _until_the_last_step(process: subprocess.Popen[str]) -> Iterator[str]:
