@@ -226,7 +226,7 @@ def test_the_secret_of_the_manual_is_told(caplog: pytest.LogCaptureFixture) -> N
 def test_an_application_around_flask_may_have_paths_of_its_own(caplog: pytest.LogCaptureFixture) -> None:
     app = application()
     inner = app.wsgi_app
-    app.wsgi_app = lambda environ, start: inner(environ, start)  # type: ignore[method-assign]
+    app.wsgi_app = lambda environ, start_response: inner(environ, start_response)  # type: ignore[method-assign]
     OAuthRefresh(app, user_loader=session_user, login_url="/login", protect={"/mcp": ""})
     app.test_client().get("/open")
     assert "no route" not in caplog.text
