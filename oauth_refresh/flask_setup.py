@@ -64,9 +64,10 @@ def _guard_what_stands_above(app: Flask) -> None:
 
 def _tell_of_paths_without_routes(app: Flask, server: Server) -> None:
     """A rule for a path that the application does not have protects nothing."""
+    fold: Callable[[str], str] = str.casefold if server.settings.ignore_case else str
     routes = [rule.rule for rule in app.url_map.iter_rules()]
     for prefix in server.prefixes:
-        if not any(_lies_below(route, prefix) for route in routes):
+        if not any(_lies_below(fold(route), fold(prefix)) for route in routes):
             log.warning(
                 "OAUTH_PROTECT: this application has no route at or below %s%s",
                 prefix,

@@ -204,7 +204,8 @@ class TokenRegistry(AccessChecks):
     ) -> Grant:
         if not isinstance(subject, str):
             raise TypeError(f"subject is of type {type(subject).__name__}: the user's id as text is needed")
-        if isinstance(scopes, str) or not all(isinstance(scope, str) for scope in scopes):
+        names = () if isinstance(scopes, str) else tuple(scopes)
+        if isinstance(scopes, str) or not all(isinstance(name, str) for name in names):
             raise TypeError("scopes: a list of names is needed, such as ['notes:read']")
         if label is not None and len(label) > LABEL_MAX:
             raise ValueError(f"label has {len(label)} characters, at most {LABEL_MAX} are allowed")
@@ -226,7 +227,7 @@ class TokenRegistry(AccessChecks):
             ends_at=None if self._grant_max_age is None else now + self._grant_max_age,
             properties=kept,
             seed=self._draw(32),
-            scopes=tuple(sorted(set(scopes))),
+            scopes=tuple(sorted(set(names))),
             resources=tuple(sorted(set(resources or ()))),
             created_at=now,
             label=label or "",

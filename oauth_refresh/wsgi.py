@@ -63,14 +63,18 @@ def _judge(named: str, found: Any) -> None:
 
 
 def _takes(called: Any, *arguments: object) -> bool:
+    if not callable(called):
+        return False
     try:
         # What a decorator passes on says nothing of what it takes: werkzeug's takes a WSGI request.
-        inspect.signature(called, follow_wrapped=False).bind(*arguments)
+        signature = inspect.signature(called, follow_wrapped=False)
+    except (TypeError, ValueError):
+        # Nothing can be known of some callables, such as those written in C.
+        return True
+    try:
+        signature.bind(*arguments)
     except TypeError:
         return False
-    except ValueError:
-        # Nothing can be known of some callables that are written in C.
-        return True
     return True
 
 

@@ -502,6 +502,11 @@ def test_a_grant_needs_a_user_as_text(registry: TokenRegistry, subject: object) 
     assert list(registry.list()) == []
 
 
+def test_scopes_may_come_one_by_one(registry: TokenRegistry) -> None:
+    assert registry.create("ada", (name for name in ("b", "a", "b"))).scopes == ("a", "b")
+    assert registry.create_with_refresh("ada", iter(["a"])).scopes == ("a",)
+
+
 @pytest.mark.parametrize("scopes", ["notes:read", [7], [None]])
 def test_scopes_are_names_and_no_text(registry: TokenRegistry, scopes: object) -> None:
     with pytest.raises(TypeError, match="scopes: a list of names is needed"):

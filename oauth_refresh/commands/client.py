@@ -83,7 +83,7 @@ def create(
 def _register(deployment: Deployment, wanted: dict[str, object]) -> tuple[Client, str | None]:
     from ..registration import accept
 
-    deployment.registry_to_fill  # noqa: B018 - refuses a registry that is not there
+    deployment.require_registry(to_fill=True)
     server = deployment.server
     deployment.known_scopes(str(wanted["scope"] or ""))
     try:
@@ -116,7 +116,7 @@ def _register(deployment: Deployment, wanted: dict[str, object]) -> tuple[Client
 @on_deployment
 def list_(deployment: Deployment, as_json: bool) -> None:
     """List all clients: those of the settings first, then those in the registry."""
-    deployment.registry  # noqa: B018 - refuses a registry that is not there
+    deployment.require_registry()
     found = deployment.server.clients.list()
     if as_json:
         show_json_list(_members(each) for each in found)
@@ -164,7 +164,7 @@ def delete(deployment: Deployment, client_id: str, yes: bool) -> None:
 
 
 def _found(deployment: Deployment, client_id: str) -> Client:
-    deployment.registry  # noqa: B018 - refuses a registry that is not there
+    deployment.require_registry()
     return deployment.known_client(client_id)
 
 

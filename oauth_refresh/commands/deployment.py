@@ -87,14 +87,7 @@ class Deployment:
     @property
     def registry(self) -> TokenRegistry:
         """The grants of a registry that is there already. One that a mistyped path would make is refused."""
-        self._require_registry()
-        return self.server.registry
-
-    @property
-    def registry_to_fill(self) -> TokenRegistry:
-        """As `registry`, but made where it is not there yet and an application says where it belongs."""
-        if self._server is None:
-            self._require_registry()
+        self.require_registry()
         return self.server.registry
 
     def known_scopes(self, text: str) -> tuple[str, ...]:
@@ -142,9 +135,11 @@ class Deployment:
             advice = "flask oauth init makes it, and so does the application when it first needs it"
         return f"there is no registry at {backend.beside}: {advice}"
 
-    def _require_registry(self) -> None:
-        if self.lacks_registry:
-            raise click.ClickException(self.lacks_registry)
+    def require_registry(self, *, to_fill: bool = False) -> None:
+        """Refuse to go on without a registry, but `to_fill` one that an application has the place for."""
+        lack = self.lacks_registry
+        if lack and not (to_fill and self._server is not None):
+            raise click.ClickException(lack)
 
     @property
     def backend(self) -> Backend:

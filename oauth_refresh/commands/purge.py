@@ -16,6 +16,6 @@ def purge(deployment: Deployment) -> None:
 
     A running server does so by itself once per OAUTH_HOUSEKEEPING_INTERVAL.
     """
-    deployment.registry  # noqa: B018 - refuses a registry that is not there
+    deployment.require_registry()
     removed = deployment.backend.purge(time.time())
     click.echo(f"{removed} expired records removed")

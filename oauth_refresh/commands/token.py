@@ -61,11 +61,12 @@ def create(
       oauth-refresh token create --subject backup --scope notes:read --ttl 90d --label "nightly backup"
       TOKEN=$(oauth-refresh token create --subject ci --ttl 1h)
     """
-    registry = deployment.registry_to_fill
+    deployment.require_registry(to_fill=True)
     _judge_subject(subject)
     scopes = deployment.known_scopes(" ".join(scopes_given))
     if client_id is not None:
         deployment.known_client(client_id)
+    registry = deployment.server.registry
     make = registry.create_with_refresh if refresh else registry.create
     try:
         issued = make(subject, scopes, client_id=client_id, resources=resources, ttl=ttl, label=label)

@@ -104,7 +104,7 @@ def to_login_of_application(visit: Visit, query: str) -> Response:
 def _was_there(request: Request, now: int) -> bool:
     """Whether the browser has just been sent to the application's login page, and is back."""
     sent = request.args.get(AFTER_LOGIN, "")
-    return re.fullmatch("[0-9]{1,12}", sent) is not None and 0 <= now - int(sent) <= _ROUND_SECONDS
+    return re.fullmatch("[0-9]{1,12}", sent) is not None and abs(now - int(sent)) <= _ROUND_SECONDS
 
 
 def _not_seen(visit: Visit, login_url: str) -> Response:
