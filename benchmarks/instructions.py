@@ -1,13 +1,14 @@
 """How many instructions does a check take, and a renewal? The same on every run, whatever else goes on.
 
 `python -m benchmarks instructions` counts with callgrind and compares with `instructions.json`, keyed by
-Python's version: a count that rose by more than 5 % fails, and so does a version that the file does not know.
-`--write` puts what was counted into the file.
+Python's version: a count that rose by more than 5 % fails, and so does a version that the file does not know,
+and a refused token that takes more than an accepted one. `--write` puts what was counted into the file.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import subprocess
@@ -18,7 +19,7 @@ from pathlib import Path
 from . import calling, driving
 
 FILE = Path(__file__).with_suffix(".json")
-WHAT = ("check", "rotate")
+WHAT = ("check", "refused", "rotate")
 TOLERANCE = 1.05
 _FEW, _MANY = 100, 600
 _COUNTED = re.compile(r"Collected : (\d+)")
@@ -29,11 +30,13 @@ def repeat(what: str, count: int) -> None:
     app = driving.middleware("memory:")
     client_id = driving.register(app)
     issued = app.registry.create_with_refresh("ada", ["notes:read", "notes:write"], client_id=client_id)
-    operation = calling.reader(app, issued.access_token)
+    token = calling.forged(issued.access_token) if what == "refused" else issued.access_token
+    operation = calling.reader(app, token)
     if what == "rotate":
         operation = calling.Rotator(app, issued.refresh_token or "", client_id)
+    logging.disable()  # the first refusal is told
     for _ in range(count):
-        assert operation().startswith("200")
+        assert operation().startswith("401" if what == "refused" else "200")
 
 
 def counted() -> dict[str, int]:
@@ -74,11 +77,15 @@ def compared(counts: dict[str, int], known: dict[str, dict[str, int]], version: 
     """What is wrong with these counts, nothing if they may stay."""
     if version not in known:
         return [f"{FILE.name} has no counts for Python {version}: python -m benchmarks instructions --write"]
-    return [
+    wrong = [
         f"{what}: {counts[what]} instructions, {counts[what] / known[version][what] - 1:+.1%} on {FILE.name}"
         for what in WHAT
         if counts[what] > TOLERANCE * known[version][what]
     ]
+    # A stranger's guesses must not be more of a load than the requests of users.
+    if counts["refused"] > counts["check"]:
+        wrong.append(f"refused: {counts['refused']} instructions, more than an accepted token takes")
+    return wrong
 
 
 def run(*, write: bool) -> int:

@@ -127,8 +127,10 @@ def read_credentials(authorization: str | None, form: Parameters) -> Credentials
     Raises `InvalidRequest` if it authenticates in two ways or names two clients, `InvalidClient` if the
     Basic credentials cannot be read.
     """
-    form.require_single(("client_id", "client_secret"))
-    form.require_printable(("client_id",))
+    if form.several:
+        form.require_single(("client_id", "client_secret"))
+    if not form.plain:
+        form.require_printable(("client_id",))
     named, secret = form.values.get("client_id"), form.values.get("client_secret")
     if not authorization and secret is None:
         return Credentials(named)
@@ -219,7 +221,7 @@ class Clients:
 
     def get(self, client_id: str, seen: Seen = NOTHING_SEEN) -> Client | None:
         """The client with exactly this id, or None. Of a metadata document, what it last said."""
-        key = self.key(client_id)
+        key = self._keys.get(client_id) or self.key(client_id)
         if key is None:
             return self._get_elsewhere(client_id)
         entry = seen[key] if key in seen else self._backend.get(key)
@@ -364,7 +366,7 @@ class Clients:
             client = self.get(credentials.client_id, seen)
             if client is None and self._documents_for(credentials.client_id) is not None:
                 client = self.asking(credentials.client_id)
-            if client is None or not client.public:
+            if client is None or client.secret_hash:
                 # Not counted, for nothing was guessed: a client whose registration is gone must hear so
                 # however often it asks, and then registers again.
                 why = "is unknown" if client is None else "has a secret and sent none"

@@ -130,37 +130,29 @@ class Sparing:
         name: str,
         seconds: float,
     ) -> None:
+        self.clock = clock
+        self.kept_back: dict[str, list[float]] = {}
+        """By key: until when the next ones are kept back, and how many were."""
         self._emit = emit
-        self._clock = clock
         self._name = name
         self._seconds = seconds
-        self._kept_back: dict[str, list[float]] = {}
-        self.keeps_back: Callable[[str], bool] = _keeper_back(self._kept_back, clock)
+
+    def keeps_back(self, key: str) -> bool:
         """Whether there was one for this key just now. It is counted then, and its fields are not needed."""
-
-    def emit(self, fields: Mapping[str, object], key: str) -> None:
-        """One that was not kept back, with the `count` of those that were since the one before."""
-        found = self._kept_back.get(key)
-        count = 1 if found is None else int(found[1]) + 1
-        if len(self._kept_back) >= _KEPT_BACK_MAX:
-            self._kept_back.clear()
-        self._kept_back[key] = [self._clock() + self._seconds, 0]
-        self._emit(self._name, {**fields, "count": count})
-
-
-def _keeper_back(kept: dict[str, list[float]], clock: Callable[[], float]) -> Callable[[str], bool]:
-    # Of every refused token: a function with all that it needs at hand.
-    def keeps_back(key: str) -> bool:
-        try:
-            found = kept[key]
-        except KeyError:
-            return False
-        if clock() >= found[0]:
+        found = self.kept_back.get(key)
+        if found is None or self.clock() >= found[0]:
             return False
         found[1] += 1
         return True
 
-    return keeps_back
+    def emit(self, fields: Mapping[str, object], key: str) -> None:
+        """One that was not kept back, with the `count` of those that were since the one before."""
+        found = self.kept_back.get(key)
+        count = 1 if found is None else int(found[1]) + 1
+        if len(self.kept_back) >= _KEPT_BACK_MAX:
+            self.kept_back.clear()
+        self.kept_back[key] = [self.clock() + self._seconds, 0]
+        self._emit(self._name, {**fields, "count": count})
 
 
 def on_every_server(broadcast: Callable[[Events, str, Mapping[str, object]], None]) -> None:

@@ -209,12 +209,14 @@ def refresh(case: Case) -> Issue | Refuse:
 
 
 def _judge_client_and_end(case: Case) -> Refuse | None:
-    refusal = _judge_client(case)
-    if refusal is not None:
-        return refusal
-    if case.grant.revoked_at is not None:
+    grant = case.grant
+    if case.ask.client_id != grant.client_id:
+        refusal = _judge_client(case)
+        if refusal is not None:
+            return refusal
+    if grant.revoked_at is not None:
         return Refuse("revoked")
-    return None if alive(case.grant.ends_at, case.now) else Refuse("ended")
+    return None if alive(grant.ends_at, case.now) else Refuse("ended")
 
 
 def _judge_client(case: Case) -> Refuse | None:
@@ -254,16 +256,10 @@ def _rotate(case: Case) -> Issue | Refuse:
         return refusal
     if grant.generation >= GENERATION_MAX:
         return Refuse("generations")
-    link = _successor(case, grant.generation)
-    replaced = _lingering(case)
-    rotations = _rotations(case, 1)
-    return _advance(
-        "rotated",
-        case if rotations == grant.rotations else case.but(grant=replace(grant, rotations=rotations)),
-        link,
-        Previous(case.presented.hash, case.now, replaced),
-        _ROTATED,
-    )
+    if case.policy.reuse == "catch-up" or grant.rotations:
+        case = case.but(grant=replace(grant, rotations=_rotations(case, 1)))
+    previous = Previous(case.presented.hash, case.now, _lingering(case))
+    return _advance("rotated", case, _successor(case, grant.generation), previous, _ROTATED)
 
 
 def _repeat_or_reuse(case: Case, previous: Previous) -> Issue | Refuse:

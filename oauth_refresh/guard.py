@@ -104,6 +104,8 @@ class Guard:
         self._ask_for_held_scopes = ask_for_held_scopes
         # Where every origin may read an answer, the headers that say so are always the same.
         self._cors = cors.actual({}, cors_origins) if "*" in cors_origins else []
+        self._kept_back = self._refusals.kept_back if self._cors else {}
+        self._clock = self._refusals.clock
         self._configured = addresses.configured
         self._gates: dict[Requirement | tuple[Addresses, Requirement], _Gate] = {}
 
@@ -129,9 +131,12 @@ class Guard:
         except RegistryError as error:
             return self._unavailable(environ, error)
         if type(identity) is not Identity:  # isinstance takes five times as long to deny
-            # Most refusals were told just now, and must not cost more than an admission. The letters that
-            # spell the grant stand for it; what is malformed is never kept under such a key.
-            if self._cors and self._keeps_back(identity.reason + token[_GRANT]):
+            # Most refusals were told just now, and must not cost more than an admission: this is `keeps_back`
+            # spelled out. The letters that spell the grant stand for it; what is malformed is never kept
+            # under such a key.
+            kept = self._kept_back.get(identity.reason + token[_GRANT])
+            if kept is not None and self._clock() < kept[0]:
+                kept[1] += 1
                 return gate.invalid
             return self._refused(environ, gate, token, identity)
         # A token without an audience is good for the whole server: the application minted it itself.

@@ -18,18 +18,30 @@ _INNER_HALF, _OUTER_HALF = _INNER[:1] * _HALF_BLOCK, _OUTER[:1] * _HALF_BLOCK
 
 
 def hmac_sha256(key: bytes, message: bytes) -> bytes:
-    """The 32 bytes, for a key that is used once or twice."""
+    """The 32 bytes, for a key that is used once."""
     if len(key) != _HALF_BLOCK:
-        return keyed.__wrapped__(key)(message)
+        return hmac_of_pads(pads(key), message)
     inner = sha256(key.translate(_INNER) + _INNER_HALF + message).digest()
     return sha256(key.translate(_OUTER) + _OUTER_HALF + inner).digest()
+
+
+def pads(key: bytes) -> tuple[bytes, bytes]:
+    """What the inner and the outer hash begin with under this key. As secret as the key."""
+    block = _block(key)
+    return block.translate(_INNER), block.translate(_OUTER)
+
+
+def hmac_of_pads(of_key: tuple[bytes, bytes], message: bytes) -> bytes:
+    """The 32 bytes, for a key that is used twice."""
+    inner, outer = of_key
+    return sha256(outer + sha256(inner + message).digest()).digest()
 
 
 @lru_cache(64)
 def keyed(key: bytes) -> Callable[[bytes], bytes]:
     """`hmac_sha256` of a key that is used again and again, as the server secrets are."""
-    block = _block(key)
-    begin_inner, begin_outer = sha256(block.translate(_INNER)).copy, sha256(block.translate(_OUTER)).copy
+    inner_pad, outer_pad = pads(key)
+    begin_inner, begin_outer = sha256(inner_pad).copy, sha256(outer_pad).copy
 
     def digest(message: bytes) -> bytes:
         inner, outer = begin_inner(), begin_outer()

@@ -67,7 +67,7 @@ class OAuthMiddleware:
         self.registry = self.server.registry
         self._endpoints = Endpoints(self.server)
         self._owns = self._endpoints.owns
-        self._answer = self._endpoints.__call__
+        self._answer = self._endpoints.answer
         self.requirement = self._matcher()
         self.guard = Guard(
             self.registry,

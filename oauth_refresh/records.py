@@ -146,8 +146,6 @@ def _unknown_tail(body: bytes) -> tuple[msgspec.Raw, ...]:
 
 
 def _with_id(body: bytes, grant_id: bytes) -> bytes:
-    if body.startswith(_HEAD):
-        return _HEAD_TO_ID + grant_id + body[_HEAD_BYTES:]
     if body[:1] == _FORMAT_BYTE:
         return b"".join((body[1:_HEAD_BYTES], _ID_HEAD, grant_id, body[_HEAD_BYTES:]))
     if body[:1] == _FORMAT_BEFORE:
@@ -164,6 +162,8 @@ def decode(body: bytes, grant_id: bytes) -> Grant:
     Raises `RegistryError` for a format that this release cannot read: that is never "no such grant".
     """
     try:
+        if body.startswith(_HEAD):
+            return _decoder.decode(_HEAD_TO_ID + grant_id + body[_HEAD_BYTES:])
         return _decoder.decode(_with_id(body, grant_id))
     except (msgspec.MsgspecError, ValueError) as error:
         # Text that is not UTF-8 raises UnicodeDecodeError, which is a ValueError and no MsgspecError.

@@ -225,7 +225,7 @@ class Server:
         """The policy with this client's own lifetimes, and whether it gets refresh tokens."""
         if client is None:
             return self.policy
-        may_refresh = client.may("refresh_token")
+        may_refresh = "refresh_token" in client.grant_types
         if may_refresh and client.access_ttl is None and client.refresh_ttl is None:
             return self.policy
         return self.policy.but(

@@ -11,14 +11,14 @@ and the server secret (in the configuration). Nothing here reads a clock, a stor
 
 from __future__ import annotations
 
-import binascii
 import hmac
 import struct
+from binascii import a2b_base64, b2a_base64
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from hashlib import sha256
 
-from .keyed_hashes import hmac_sha256, keyed
+from .keyed_hashes import hmac_of_pads, hmac_sha256, keyed, pads
 from .records import GRANT_ID_BYTES
 from .values import Value
 
@@ -90,28 +90,18 @@ def hash_token(text: str) -> bytes:
     return sha256(text.encode("ascii")).digest()
 
 
-def _encode(raw: bytes) -> str:
-    return binascii.b2a_base64(raw, newline=False).rstrip(b"=").translate(_TO_URLSAFE).decode()
-
-
-def _decode(text: bytes, padding: bytes = b"") -> bytes | None:
-    """The bytes that this base64url text spells, or None; tells nothing yet about spare bits."""
-    try:
-        return binascii.a2b_base64(text.translate(_FROM_URLSAFE) + padding)
-    except ValueError:
-        return None
-
-
 def mint_code(grant_id: bytes, secret: bytes) -> str:
-    return CODE + _encode(grant_id + secret)
+    return CODE + b2a_base64(grant_id + secret, newline=False).translate(_TO_URLSAFE).decode()
 
 
 def mint_access(grant_id: bytes, secret: bytes) -> str:
-    return ACCESS + _encode(grant_id + secret)
+    return ACCESS + b2a_base64(grant_id + secret, newline=False).translate(_TO_URLSAFE).decode()
 
 
 def mint_refresh(grant_id: bytes, generation: int, secret: bytes, tag: bytes) -> str:
-    return REFRESH + _encode(grant_id + generation.to_bytes(4, "big") + secret + tag)
+    raw = grant_id + generation.to_bytes(4, "big") + secret + tag
+    # Without the one character of padding that 68 bytes have.
+    return REFRESH + b2a_base64(raw, newline=False)[:-1].translate(_TO_URLSAFE).decode()
 
 
 def read(text: str) -> Presented | None:
@@ -125,25 +115,25 @@ def read(text: str) -> Presented | None:
         return None
     kind = text[:4]
     if kind == REFRESH:
-        return _read_refresh(ascii_text)
-    if (kind != ACCESS and kind != CODE) or len(ascii_text) != _PLAIN_LENGTH:
+        # The two spare bits, in the last character, must be zero.
+        if len(ascii_text) != _REFRESH_LENGTH or ascii_text[-1] not in _WITHOUT_SPARE_BITS:
+            return None
+        padding, byte_count = b"=", _REFRESH_BYTES
+    elif len(ascii_text) == _PLAIN_LENGTH and kind in (ACCESS, CODE):
+        # 48 bytes are 64 characters exactly, so there are no spare bits.
+        padding, byte_count = b"", _PLAIN_BYTES
+    else:
         return None
-    # 48 bytes are 64 characters exactly, so there are no spare bits, and a foreign character leaves it short.
-    raw = _decode(ascii_text[4:])
-    if raw is None or len(raw) != _PLAIN_BYTES:
+    try:
+        raw = a2b_base64(ascii_text[4:].translate(_FROM_URLSAFE) + padding)
+    except ValueError:
         return None
+    if len(raw) != byte_count:  # a foreign character leaves it short
+        return None
+    if kind == REFRESH:
+        grant_id, generation, secret, tag = _refresh_parts(raw)
+        return Presented(REFRESH, grant_id, secret, sha256(ascii_text).digest(), generation, tag)
     return Presented(kind, raw[:16], raw[16:], sha256(ascii_text).digest())
-
-
-def _read_refresh(ascii_text: bytes) -> Presented | None:
-    if len(ascii_text) != _REFRESH_LENGTH:
-        return None
-    raw = _decode(ascii_text[4:], b"=")
-    # A foreign character leaves it short; the two spare bits, in the last character, must be zero.
-    if raw is None or len(raw) != _REFRESH_BYTES or ascii_text[-1] not in _WITHOUT_SPARE_BITS:
-        return None
-    grant_id, generation, secret, tag = _refresh_parts(raw)
-    return Presented(REFRESH, grant_id, secret, sha256(ascii_text).digest(), generation, tag)
 
 
 def looks_old(text: str) -> bool:
@@ -195,7 +185,8 @@ class Link(Value, frozen=True, gc=False):
     generation: int
     refresh_secret: bytes
     salt: bytes
-    parent_secret: bytes
+    parent: tuple[bytes, bytes]
+    """The pads of the secret before."""
     key: bytes
 
     def __repr__(self) -> str:
@@ -207,7 +198,7 @@ class Link(Value, frozen=True, gc=False):
 
     def access_token(self, grant_id: bytes, epoch: int, rights: Rights) -> str:
         message = b"access\0" + self.salt + epoch.to_bytes(4, "big") + _rights_digest(rights)
-        return mint_access(grant_id, hmac_sha256(self.parent_secret, message))
+        return mint_access(grant_id, hmac_of_pads(self.parent, message))
 
 
 @lru_cache(1024)
@@ -220,7 +211,8 @@ def derive(key: bytes, seed: bytes, grant_id: bytes, generation: int, secret: by
     """The link of this generation, from the secret of the one before it (for the first, the code's)."""
     salt_key = keyed(key)(b"oauth_refresh/1 salt\0" + seed)
     salt = hmac_sha256(salt_key, grant_id + generation.to_bytes(4, "big"))
-    return Link(generation, hmac_sha256(secret, b"refresh\0" + salt), salt, secret, key)
+    parent = pads(secret)
+    return Link(generation, hmac_of_pads(parent, b"refresh\0" + salt), salt, parent, key)
 
 
 def derive_forward(

@@ -85,7 +85,7 @@ def test_strangers_cannot_fill_the_memory_with_what_was_kept_back() -> None:
     events = Events(clock=lambda: 0.0)
     for number in range(5000):
         events.emit_sparingly("access_refused", {}, str(number), 60)
-    assert len(events.sparing("access_refused", 60)._kept_back) <= 1024
+    assert len(events.sparing("access_refused", 60).kept_back) <= 1024
 
 
 def test_every_event_of_the_package_is_in_the_catalogue() -> None:

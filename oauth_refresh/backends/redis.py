@@ -31,6 +31,7 @@ from oauth_refresh.backends.redis_index import (
     hash_term,
     hash_terms,
     head_of,
+    head_size,
     needed_horizon,
     next_horizon,
     part_name,
@@ -56,6 +57,7 @@ logger = logging.getLogger("oauth_refresh")
 
 _WAIT_SECONDS = 1.0
 _WALKS = 3
+_DONE = (b"OK", 1)
 _KEYS_AT_ONCE = 500
 
 
@@ -97,7 +99,7 @@ class RedisBackend:
         if old is None and body is None:
             raise ValueError("old and body are both None")
         name = record_name(self._prefix, key)
-        before = read_head(old.version) if old else NO_HEAD
+        before = NO_HEAD if old is None else read_head(old.version)
         terms = hash_terms(() if body is None else index)
         if body is None:
             change = _deletion(name, old.version if old else b"")
@@ -155,6 +157,9 @@ class RedisBackend:
 
     def _write(self, name: bytes, change: Build, copies: Copies, *, again: bool = False) -> bool:
         """Carry out a change of one key, and wait for replicas on the same connection, as WAIT asks."""
+        if copies == "none":
+            replies, _ = self._route.call(name, change, again=again)
+            return replies[0] in _DONE
         milliseconds = int(min(_WAIT_SECONDS, self._place.timeout / 2) * 1000)
         asked = 0
 
@@ -165,15 +170,13 @@ class RedisBackend:
             return [*change(facts), *wait]
 
         replies, _ = self._route.call(name, build, again=again)
-        done = replies[0] in (b"OK", 1)
+        done = replies[0] in _DONE
         if done and asked:
             self._confirm(asked, replies[1], copies)
         return done
 
     def _replicas(self, facts: Facts, copies: Copies) -> int:
         """How many are to confirm the write."""
-        if copies == "none":
-            return 0
         if self._place.replicas is not None:
             return self._place.replicas
         # One that is still fetching all data cannot confirm, but may be promoted, to what it had before.
@@ -264,7 +267,8 @@ def _replacement(name: bytes, old: bytes | None, value: bytes, forget: int | Non
 
 
 def _entry(value: bytes | None) -> Entry | None:
-    return None if value is None else Entry(value[read_head(value).size :], value)
+    # Half the time of `Entry(…)`.
+    return None if value is None else tuple.__new__(Entry, (value[head_size(value) :], value))
 
 
 def _deletion(name: bytes, old: bytes) -> Build:

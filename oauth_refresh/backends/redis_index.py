@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from functools import lru_cache
 from hashlib import blake2b
 from time import time
 from typing import NamedTuple
@@ -38,9 +39,11 @@ PARTS = 64
 _FORMAT = 0x10
 _HASH_BYTES = 16
 _HORIZON_BYTES = 4
+_FIRST_TERM = 1 + _HORIZON_BYTES
 _SLACK_SECONDS = 3600.0
 _LATEST = 1e11
 
+_BEGINNING = tuple(bytes([_FORMAT + count]) for count in range(16))
 HEAD_BYTES_MAX = 1 + _HORIZON_BYTES + 15 * _HASH_BYTES
 
 
@@ -68,6 +71,7 @@ def part_names(prefix: bytes, term: bytes) -> list[bytes]:
     return [b"%bi%b%c" % (prefix, term, part) for part in range(PARTS)]
 
 
+@lru_cache(1024)
 def hash_term(term: bytes) -> bytes:
     return blake2b(term, digest_size=_HASH_BYTES).digest()
 
@@ -76,26 +80,30 @@ def hash_terms(terms: Iterable[bytes]) -> frozenset[bytes]:
     return frozenset(map(hash_term, terms))
 
 
-def read_head(value: bytes) -> Head:
-    """The head of a value, or of its beginning. Raises `RegistryError` if it is of no known format."""
+def head_size(value: bytes) -> int:
+    """How many bytes of a value are its head. Raises `RegistryError` if it is of no known format."""
     count = (value[0] if value else 0) - _FORMAT
     if not 0 <= count < 16:
         raise RegistryError(
             "registry: a record's format is unknown: another program uses the same keys (set another "
             "?prefix=), or a later release wrote it (install that one)"
         )
-    if count == 0:
+    return _FIRST_TERM + count * _HASH_BYTES if count else 1
+
+
+def read_head(value: bytes) -> Head:
+    """The head of a value, or of its beginning. Raises `RegistryError` if it is of no known format."""
+    size = head_size(value)
+    if size == 1:
         return Head(frozenset(), 0, 1)
-    start = 1 + _HORIZON_BYTES
-    size = start + count * _HASH_BYTES
-    terms = frozenset(value[at : at + _HASH_BYTES] for at in range(start, size, _HASH_BYTES))
-    return Head(terms, int.from_bytes(value[1:start], "big"), size)
+    terms = [value[at : at + _HASH_BYTES] for at in range(_FIRST_TERM, size, _HASH_BYTES)]
+    return Head(frozenset(terms), int.from_bytes(value[1:_FIRST_TERM], "big"), size)
 
 
 def head_of(terms: frozenset[bytes], horizon: int) -> bytes:
     if not terms:
-        return bytes([_FORMAT])
-    return b"".join([bytes([_FORMAT + len(terms)]), horizon.to_bytes(_HORIZON_BYTES, "big"), *sorted(terms)])
+        return _BEGINNING[0]
+    return _BEGINNING[len(terms)] + horizon.to_bytes(_HORIZON_BYTES, "big") + b"".join(sorted(terms))
 
 
 def forget_at(expires_at: float | None) -> int | None:

@@ -29,7 +29,7 @@ else:
 
 logger = logging.getLogger("oauth_refresh")
 
-Command = Sequence[bytes | str | int]
+Command = tuple[bytes | str | int, ...]
 
 _CHECK_SECONDS = 1.0
 _OLDEST = (7, 0)
@@ -141,7 +141,9 @@ def _packed(connection: Connection, commands: Sequence[Command]) -> list[bytes]:
     """
     if _pack is None:
         return [b"".join(connection.pack_commands(commands))]
-    return [b"".join([_pack(tuple(command)) for command in commands])]
+    if len(commands) == 1:
+        return [_pack(commands[0])]
+    return [b"".join(map(_pack, commands))]
 
 
 class Server:

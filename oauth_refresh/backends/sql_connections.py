@@ -10,8 +10,10 @@ import select
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from threading import Condition, Semaphore
+from queue import Empty, SimpleQueue
+from threading import Condition
 from time import monotonic
+from types import TracebackType
 from typing import Any, NoReturn, Protocol
 from weakref import WeakSet
 
@@ -75,6 +77,33 @@ class Link:
             self.connection.close()
 
 
+class Lent:
+    """A cursor for the time of a `with`. A class, and not a generator, which takes several times as long."""
+
+    __slots__ = ("_free", "_link", "_server")
+
+    def __init__(self, server: PooledServer, free: SimpleQueue[None]) -> None:
+        self._server = server
+        self._free = free
+
+    def __enter__(self) -> Any:
+        link = self._link = self._server.lend(self._free)
+        return link.cursor
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.take_back(self._link, self._free, error)
+
+
+def _places(count: int) -> SimpleQueue[None]:
+    """One item for each thread that may come in at once. A `Semaphore` is written in Python, and slow."""
+    places: SimpleQueue[None] = SimpleQueue()
+    for _ in range(count):
+        places.put(None)
+    return places
+
+
 class PooledServer:
     """Connections of our own, at most `size` in each process, which `connect` opens in autocommit.
 
@@ -101,35 +130,44 @@ class PooledServer:
         self._timeout = timeout
         self._recycle = recycle
         self._idle: list[Link] = []
-        self._free = Semaphore(size)
+        self._free = _places(size)
         self._era = object()
         _servers.add(self)
 
-    @contextmanager
-    def cursor(self) -> Iterator[Any]:
-        free = self._free
-        if not free.acquire(timeout=self._timeout):
+    def cursor(self) -> Lent:
+        return Lent(self, self._free)
+
+    def lend(self, free: SimpleQueue[None]) -> Link:
+        try:
+            free.get(timeout=self._timeout)
+        except Empty:
             raise RegistryError(
                 f"registry {self.place}: all {self._size} connections of this process are in use; raise "
                 "pool_size to its number of threads, or look on the server for what holds them up"
-            )
+            ) from None
         try:
-            link = self._take()
-            try:
-                yield link.cursor
-            except BaseException as error:
-                lost = _is_lost(self.dialect, error, link.connection, link.cursor)
-                link.close()
-                if lost:
-                    # The others have most likely broken too, some without a sign.
-                    self.close()
-                _raise(self.place, error, lost=lost)
-            if link.era is self._era:
-                self._idle.append(link)
-            else:
-                link.close()
+            return self._take()
+        except BaseException:
+            free.put(None)
+            raise
+
+    def take_back(self, link: Link, free: SimpleQueue[None], error: BaseException | None) -> None:
+        """After an error it is closed, and the error comes out as the protocol says."""
+        try:
+            if error is None:
+                if link.era is self._era:
+                    self._idle.append(link)
+                else:
+                    link.close()
+                return
+            lost = _is_lost(self.dialect, error, link.connection, link.cursor)
+            link.close()
+            if lost:
+                # The others have most likely broken too, some without a sign.
+                self.close()
+            _raise(self.place, error, lost=lost)
         finally:
-            free.release()
+            free.put(None)
 
     def close(self) -> None:
         self._era = object()
@@ -140,7 +178,7 @@ class PooledServer:
     def forget(self) -> None:
         # Kept for ever, not closed: a closing connection says goodbye to the server in the parent's name.
         _inherited.append(self._idle)
-        self._idle, self._free, self._era = [], Semaphore(self._size), object()
+        self._idle, self._free, self._era = [], _places(self._size), object()
 
     def _take(self) -> Link:
         while True:

@@ -85,7 +85,7 @@ class PromptCursor:
         parameters: list[bytes | None] = []
         formats = []
         for value in map(values.__getitem__, order):
-            if value is None or isinstance(value, bytes):
+            if value is None or type(value) is bytes:  # isinstance takes five times as long to deny
                 parameters.append(value)
                 formats.append(_BINARY)
             else:
@@ -121,11 +121,11 @@ class PromptCursor:
             self._prepared[text] = name
 
     def _row(self, number: int) -> tuple[Any, ...]:
-        result = self._result
-        return tuple(
-            None if (raw := result.get_value(number, column)) is None else _READERS[result.ftype(column)](raw)
-            for column in range(result.nfields)
-        )
+        result, found = self._result, []
+        for column in range(result.nfields):
+            raw = result.get_value(number, column)
+            found.append(None if raw is None else _READERS[result.ftype(column)](raw))
+        return tuple(found)
 
     def _answer(self) -> Any:
         """The result of what was sent. Raises psycopg's errors, and gives up when patience ends."""

@@ -18,7 +18,9 @@ is all of a swap, whatever changes with it:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from hashlib import blake2b
+from itertools import zip_longest
 from typing import Any
 
 from sqlalchemy import (
@@ -58,6 +60,7 @@ ROWS_AT_ONCE = 100
 
 _HOUR_SECONDS = 3600.0
 _TERMS = tuple(f"term{number}" for number in range(1, INDEX_TERMS_MAX + 1))
+_NEW_TERMS = tuple(f"new_{name}" for name in _TERMS)
 _STATE = ("body", "expires_at", "due", *_TERMS)
 _HASH_BYTES = 8
 _HASH_NAME = b"oauth_refresh"
@@ -159,7 +162,7 @@ _NAMED = tuple(f"key_{number}" for number in range(DEAD_AT_ONCE))
 
 def state_values(body: bytes, expires_at: float | None, terms: Iterable[bytes]) -> dict[str, object]:
     """What `create` and `replace` store. More than INDEX_TERMS_MAX terms are a ValueError."""
-    hashes = sorted({term_hash(term) for term in terms})
+    hashes = sorted(set(map(term_hash, terms)))
     if len(hashes) > INDEX_TERMS_MAX:
         raise ValueError(f"a record has at most {INDEX_TERMS_MAX} index terms")
     values: dict[str, object] = {
@@ -167,8 +170,7 @@ def state_values(body: bytes, expires_at: float | None, terms: Iterable[bytes]) 
         "new_expires_at": expires_at,
         "new_due": None if expires_at is None else hour_of(expires_at),
     }
-    for number, name in enumerate(_TERMS):
-        values[f"new_{name}"] = hashes[number] if number < len(hashes) else None
+    values.update(zip_longest(_NEW_TERMS, hashes))
     return values
 
 
@@ -193,6 +195,7 @@ def named_values(keys: list[bytes]) -> dict[str, object]:
     return {name: keys[min(number, len(keys) - 1)] for number, name in enumerate(_NAMED)}
 
 
+@lru_cache(1024)
 def term_hash(term: bytes) -> int:
     digest = blake2b(term, digest_size=_HASH_BYTES, person=_HASH_NAME).digest()
     return int.from_bytes(digest, "big", signed=True)

@@ -93,6 +93,8 @@ class Link:
         self.trusted_until = 0.0
         self.hasher: Any = None
         """For whoever prepared the link: a keyed hash, to be copied."""
+        self.hashes: dict[tuple[bytes, ...], bytes] = {}
+        """What it made of terms that come again and again."""
         self.may_queue = False
         """Whether it is used for a write that has not stood in line yet."""
         self.waited = 0.0
@@ -131,12 +133,16 @@ class Lent:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        file, link = self._file, self._link
         try:
-            self._file.take_back(self._link, error)
+            if error is None:
+                file.idle.append(link)
+            else:
+                file.give_up(link, error)
         finally:
             if self._writes:
-                self._link.may_queue = False
-                self._file.stop_writing()
+                link.may_queue = False
+                file.stop_writing()
 
 
 class SQLiteFile:
@@ -257,11 +263,8 @@ class SQLiteFile:
             advice = next((advice for part, advice in _ADVICE if part in text), "see SQLite's message")
         return RegistryError(f"registry {self.path}: {text}: {advice}")
 
-    def take_back(self, link: Link, error: BaseException | None) -> None:
-        """After an error it is closed, which undoes what was begun. SQLite's becomes a `RegistryError`."""
-        if error is None:
-            self.idle.append(link)
-            return
+    def give_up(self, link: Link, error: BaseException) -> None:
+        """Close it, which undoes what was begun. SQLite's error becomes a `RegistryError`."""
         link.close()
         if not isinstance(error, sqlite3.Error):
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,8 @@ from .well_known import is_well_known, well_known
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+    from ..metrics import Metrics
 
 
 class LateRequest(Request):
@@ -62,7 +65,7 @@ def _of_request(
 
 
 class Endpoints:
-    """All endpoints of one server: a WSGI application for the paths that `owns` says are ours."""
+    """All endpoints of one server, for the paths that `owns` says are ours."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -96,6 +99,10 @@ class Endpoints:
         # Where every origin may read an answer, the headers that say so are always the same.
         origins = server.settings.cors_origins
         self._cors = cors.actual({}, origins) if "*" in origins else None
+        self.answer = (
+            self._serve if server.metrics is None else partial(self._serve_and_count, server.metrics)
+        )
+        """The endpoints as a WSGI application."""
 
     def owns(self, path: str) -> bool:
         """Whether this path (as in PATH_INFO) is answered here. Asked at every request."""
@@ -105,10 +112,9 @@ class Endpoints:
             or ("/.well-known/o" in path and is_well_known(path))
         )
 
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        metrics = self._server.metrics
-        if metrics is None:
-            return self._serve(environ, start_response)
+    def _serve_and_count(
+        self, metrics: Metrics, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterable[bytes]:
         began, answered = perf_counter(), [0]
 
         def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
@@ -136,7 +142,7 @@ class Endpoints:
         response = self._answer(endpoint, environ)
         if isinstance(response, Tokens):
             self._server.housekeeping.looked_after()
-            return response.send(start_response, self._cors_headers(environ))
+            return response.send(start_response, self._cors or self._cors_headers(environ))
         if endpoint is None or endpoint.shared:
             for name, value in self._cors_headers(environ):
                 response.headers.add(name, value)

@@ -57,7 +57,8 @@ class _Members(msgspec.Struct, omit_defaults=True, frozen=True, gc=False):
 
 def token(server: Server, environ: WSGIEnvironment, addresses: Addresses) -> Tokens:
     form = read_form(environ)
-    form.require_single(KNOWN)
+    if form.several:
+        form.require_single(KNOWN)
     grant_type = form.values.get("grant_type")
     if grant_type is None:
         raise InvalidRequest("grant_type: missing")
@@ -127,7 +128,7 @@ def _rotate(
     addresses: Addresses,
     seen: Seen = NOTHING_SEEN,
 ) -> Tokens:
-    if client is not None and not client.may("refresh_token"):
+    if client is not None and "refresh_token" not in client.grant_types:
         raise UnauthorizedClient("this client is not registered for refresh_token")
     ask = _ask(server, form, None if client is None else client.client_id, addresses)
     answer = server.registry.refresh(refresh_token, ask, server.policy_for(client), seen)
@@ -170,11 +171,12 @@ def _speak_for_itself(
 
 
 def _presented(server: Server, form: Parameters, name: str, kind: str) -> Presented:
-    text = form.get(name)
+    text = form.values.get(name)
     if text is None:
         raise InvalidRequest(f"{name}: missing")
-    form.require_printable((name,))
-    presented = server.registry.read(text)
+    if not form.plain:
+        form.require_printable((name,))
+    presented = read(text) or server.registry.read(text)
     if presented is not None and presented.kind == kind:
         return presented
     error = InvalidGrant(
@@ -186,9 +188,9 @@ def _presented(server: Server, form: Parameters, name: str, kind: str) -> Presen
 
 
 def _ask(server: Server, form: Parameters, client_id: str | None, addresses: Addresses) -> Ask:
-    asked, wanted = form.values.get("scope"), form.all("resource")
-    if asked is None and not wanted:
+    if "scope" not in form.values and "resource" not in form.values:
         return Ask(client_id)
+    asked, wanted = form.values.get("scope"), form.all("resource")
     scopes = None
     if asked is not None:
         meant = set(parse_scope(asked)) - (TOLERATED - set(server.settings.known_scopes))
