@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
+from .callables import takes
 from .cors import METHOD_OVERRIDES, is_preflight
 from .errors import ConfigurationError, InvalidScope
 from .guard import TOKEN_KEY, Guard, forget_user
 from .paths import PUBLIC, Requirement
 from .scopes import parse_scope
 from .setting_loading import load_settings
+from .setting_values import called_with
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -62,7 +64,7 @@ class OAuthMiddleware:
         loaded = load_settings(
             config=config, environ=environ, defaults=defaults, keywords=keywords, config_file=config_file
         )
-        self.settings: Settings = adapt(loaded)
+        self.settings: Settings = _of_environ(adapt(loaded))
         self.server = Server(self.settings, base_dir=base_dir, clock=clock)
         self.registry = self.server.registry
         self._endpoints = Endpoints(self.server)
@@ -134,6 +136,15 @@ class OAuthMiddleware:
             return partial(_needed, protection.match)
         decide = cast("Callable[[WSGIEnvironment], Any]", protect)
         return lambda environ, path: _decided(decide(environ))
+
+
+def _of_environ(settings: Settings) -> Settings:
+    """The settings, whose callables that are asked of a request must take its environ now."""
+    for name in ("user_loader", "admin_check"):
+        hook = getattr(settings, name)
+        if hook is not None and not takes(hook, "environ"):
+            raise ConfigurationError(f"OAUTH_{name.upper()}: {called_with('environ')}")
+    return settings
 
 
 def _needed(

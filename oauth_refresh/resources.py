@@ -12,6 +12,8 @@ from urllib.parse import quote
 
 from .errors import InvalidTarget
 
+_TOLD_MAX = 400
+
 MAX_LENGTH = 2048
 """Characters in a requested resource, at most."""
 
@@ -85,7 +87,7 @@ def _canonical(text: str, known: Sequence[str]) -> str:
     for resource in known:
         if _comparable(resource) == meant:
             return resource
-    raise InvalidTarget("resource is not one of this server's")
+    raise InvalidTarget(_not_ours(known))
 
 
 def _comparable(url: str) -> str:
@@ -96,3 +98,9 @@ def _comparable(url: str) -> str:
     scheme, authority, path, query = parts[1].lower(), parts[2].lower(), parts[3], parts[4]
     authority = authority.removesuffix(_DEFAULT_PORTS[scheme])
     return f"{scheme}://{authority}{path or '/'}{query}"
+
+
+def _not_ours(known: Sequence[str]) -> str:
+    """For the developer of a client, who sees neither the rules here nor what the client was told before."""
+    text = f"resource is not one of this server's: {', '.join(dict.fromkeys(known))}"
+    return text if len(text) <= _TOLD_MAX else f"resource is not one of this server's, such as {known[0]}"

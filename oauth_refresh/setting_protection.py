@@ -86,7 +86,7 @@ def _described(items: tuple[object, ...]) -> Iterator[tuple[object, object]]:
 
 def _read_protect(value: object) -> Mapping[str, str] | Hook:
     if callable(value) or looks_importable(value):
-        return read_hook(value)
+        return read_hook(value, "environ")
     rules: dict[str, str] = {}
 
     def read(item: tuple[object, object]) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
+from .callables import takes
 from .durations import parse_duration
 
 if TYPE_CHECKING:
@@ -218,15 +219,39 @@ def looks_importable(value: object) -> bool:
     return isinstance(value, str) and _IMPORTABLE.fullmatch(value.strip()) is not None
 
 
-def read_hook(value: object) -> Hook:
-    """A callable, or the callable that `package.module:name` names, which is imported here."""
+def read_hook(value: object, *arguments: str) -> Hook:
+    """A callable, or the callable that `package.module:name` names, which is imported here.
+
+    It must take as many arguments as there are names for them, if there are any.
+    """
     if isinstance(value, str):
         if not looks_importable(value):
             raise Refused("does not have the form package.module:name")
         value = _import(*value.strip().split(":"))
     if not callable(value):
         raise Refused("is not callable")
+    if arguments and not takes(value, *arguments):
+        raise Refused(called_with(*arguments))
     return cast(Hook, value)
+
+
+def called_with(*arguments: str) -> str:
+    """What is wrong with a callable that does not take these arguments."""
+    return f"cannot be called as the setting is, with ({', '.join(arguments)})"
+
+
+def _read_hook_of_environ(value: object) -> Hook:
+    # A framework has the request at hand and may call it without: what is left to be called by us is looked
+    # at once more by `OAuthMiddleware`.
+    hook = read_hook(value)
+    return hook if takes(hook) else read_hook(hook, "environ")
+
+
+def _hook(*arguments: str) -> Kind[Hook]:
+    return Kind(
+        lambda value: read_hook(value, *arguments),
+        f"a callable ({', '.join(arguments)}), or package.module:name",
+    )
 
 
 def _import(module_name: str, attribute: str) -> object:
@@ -300,6 +325,8 @@ SUBJECTS = list_of(str, 'a list of subjects such as "alice, bob"')
 NAME = Kind(_read_name, "text on one line, at most 100 characters")
 SECRET = Kind(_read_secret_or_none, "text or bytes, at least 16 bytes outside loopback")
 SECRETS = Kind(_read_secrets, "a list of secrets, each at least 16 bytes outside loopback")
-HOOK = Kind(read_hook, "a callable, or package.module:name")
+ASKED_OF_ENVIRON = Kind(_read_hook_of_environ, "a callable (environ), or package.module:name")
+PASSWORD_CHECK = _hook("user name", "password")
+ASKED_OF_GRANT = _hook("subject", "client_id", "scopes")
 APPLICATION = Kind(_read_application, "package.module:name of a WSGI application")
 REGISTRY = Kind(_read_registry, 'a registry URL such as "sqlite:oauth.db", or a backend object')

@@ -220,7 +220,7 @@ class Settings:
 
     grant_lifetimes: Hook | None = setting(
         None,
-        optional(values.HOOK),
+        optional(values.ASKED_OF_GRANT),
         """A callable `(subject, client_id, scopes)` that is asked when a code or refresh token is exchanged,
         and may shorten the lives of what is handed out: it answers None, or the seconds of the access token
         and of the refresh token as a pair, None in it for the usual. Less than one second refuses the
@@ -351,7 +351,7 @@ class Settings:
     )
     user_loader: Hook | None = setting(
         None,
-        optional(values.HOOK),
+        optional(values.ASKED_OF_ENVIRON),
         """A callable `(environ)` that says who is logged in to the application: the subject as text, or
         None.""",
     )
@@ -363,7 +363,7 @@ class Settings:
     )
     password_check: Hook | None = setting(
         None,
-        optional(values.HOOK),
+        optional(values.PASSWORD_CHECK),
         """A callable `(user name, password)` for the built-in login page. If the password is right it answers
         the subject as text, or True for the user name itself; else None or False. It goes before
         `OAUTH_USERS_FILE`.""",
@@ -392,7 +392,7 @@ class Settings:
     )
     subject_check: Hook | None = setting(
         None,
-        optional(values.HOOK),
+        optional(values.ASKED_OF_GRANT),
         """A callable `(subject, client_id, scopes)` that is asked before every renewal: None refuses it and
         changes nothing (a user who is disabled, a password that was changed), fewer scopes narrow the
         tokens.""",
@@ -406,7 +406,7 @@ class Settings:
     )
     admin_check: Hook | None = setting(
         None,
-        optional(values.HOOK),
+        optional(values.ASKED_OF_ENVIRON),
         """A callable `(environ)` that says whether this request may see the dashboard: True or False. For
         deployments where the application or the server in front knows its operators.""",
     )

@@ -6,11 +6,12 @@ application in `legacy/wsgi.py`. All other settings come from the environment or
 
 from __future__ import annotations
 
-import inspect
 from functools import reduce
 from importlib import import_module
+from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any
 
+from .callables import takes
 from .doctor.inside import tell_at_start
 from .errors import ConfigurationError
 from .middleware import OAuthMiddleware
@@ -52,34 +53,18 @@ def application_to_wrap(named: str | None) -> WSGIApplication:
 
 def _judge(named: str, found: Any) -> None:
     """What takes no WSGI request would start, and fail at each one."""
-    if inspect.iscoroutinefunction(found) or inspect.iscoroutinefunction(type(found).__call__):
+    if iscoroutinefunction(found) or iscoroutinefunction(type(found).__call__):
         raise ConfigurationError(f"OAUTH_REFRESH_APP={named} is an ASGI application, and not one of WSGI")
-    if not _takes(found, {}, print):
-        hint = f"; if it makes the application, write {named}()" if _takes(found) else ""
+    if not takes(found, {}, print):
+        hint = f"; if it makes the application, write {named}()" if takes(found) else ""
         raise ConfigurationError(
             f"OAUTH_REFRESH_APP={named} is no WSGI application: it does not take environ and "
             f"start_response{hint}"
         )
 
 
-def _takes(called: Any, *arguments: object) -> bool:
-    if not callable(called):
-        return False
-    try:
-        # What a decorator passes on says nothing of what it takes: werkzeug's takes a WSGI request.
-        signature = inspect.signature(called, follow_wrapped=False)
-    except (TypeError, ValueError):
-        # Nothing can be known of some callables, such as those written in C.
-        return True
-    try:
-        signature.bind(*arguments)
-    except TypeError:
-        return False
-    return True
-
-
 def _made(named: str, factory: Any) -> Any:
-    if not _takes(factory):
+    if not takes(factory):
         raise ConfigurationError(
             f"OAUTH_REFRESH_APP={named}: it cannot be called without arguments; "
             "leave off the () if it is the application itself"

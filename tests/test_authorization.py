@@ -173,7 +173,11 @@ def test_unknown_and_empty_parameters_change_nothing() -> None:
             "invalid_scope",
             "scope: none of those requested is known; available to this client: a b c",
         ),
-        ({"resource": "https://other.example"}, "invalid_target", "resource is not one of this server's"),
+        (
+            {"resource": "https://other.example"},
+            "invalid_target",
+            f"resource is not one of this server's: {BASE}, {BASE}/api, {BASE}/mcp",
+        ),
         (
             {"resource": BASE + "/api#x"},
             "invalid_target",

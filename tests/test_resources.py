@@ -175,6 +175,16 @@ def test_port_80_is_the_default_of_http_only():
         select(["http://localhost:443/"], known)
 
 
+def test_whoever_asks_for_another_hears_which_there_are() -> None:
+    with pytest.raises(InvalidTarget) as refusal:
+        narrow(["https://other.example/"], [MCP], KNOWN)
+    assert str(refusal.value) == f"resource is not one of this server's: {MCP}, {BASE}, {API}, {API}/health"
+    many = [BASE, *(f"{BASE}/{number}" for number in range(100))]
+    with pytest.raises(InvalidTarget) as refusal:
+        select(["https://other.example/"], many)
+    assert str(refusal.value) == f"resource is not one of this server's, such as {BASE}"
+
+
 NARROWED = [
     ("nothing requested", [], (API, MCP), (API, MCP)),
     ("one of two", [MCP], (API, MCP), (MCP,)),

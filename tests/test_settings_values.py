@@ -376,10 +376,10 @@ def test_what_names_no_application_is_refused(given: str) -> None:
 
 @pytest.mark.parametrize("name", HOOKS)
 def test_a_callable_is_given_or_named(name: str) -> None:
-    assert value(name, len) is len
+    assert value(name, print) is print
     assert value(name, "os.path:join") is __import__("os").path.join
-    assert value(name, "collections:OrderedDict.fromkeys")("a") == {"a": None}
-    assert load(environ={f"OAUTH_{name.upper()}": "builtins:len"}) == settings(**{name: len})
+    assert value(name, "collections:ChainMap.fromkeys")("a") == {"a": None}
+    assert load(environ={f"OAUTH_{name.upper()}": "builtins:print"}) == settings(**{name: print})
     assert value(name, "none") is None
 
 
@@ -397,6 +397,29 @@ def test_a_callable_is_given_or_named(name: str) -> None:
 )
 def test_what_is_no_callable_is_a_mistake_of_its_key(given: object, why: str) -> None:
     assert reason("user_loader", given) == why
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "arguments"),
+    [
+        ("user_loader", lambda request, session: "ada", "environ"),
+        ("admin_check", lambda environ, more: True, "environ"),
+        ("protect", lambda method, path: "", "environ"),
+        ("password_check", lambda name: True, "user name, password"),
+        ("password_check", "builtins:len", "user name, password"),
+        ("subject_check", lambda subject: (), "subject, client_id, scopes"),
+        ("grant_lifetimes", lambda subject, client_id: None, "subject, client_id, scopes"),
+    ],
+)
+def test_a_callable_that_takes_other_arguments_is_told_at_start(
+    name: str, given: object, arguments: str
+) -> None:
+    assert reason(name, given) == f"cannot be called as the setting is, with ({arguments})"
+
+
+def test_a_callable_that_tells_nothing_of_its_arguments_is_taken() -> None:
+    # Written in C, and without a signature that could be read.
+    assert value("user_loader", max) is max
 
 
 def test_a_module_that_breaks_at_import_is_named_by_place_not_by_its_words(

@@ -94,7 +94,8 @@ def test_a_token_is_for_the_resource_asked_for(server: InProcess) -> None:
     assert server.api(token, "/mcp").status == 200
     assert server.api(token, "/api").status == 401
     foreign = ask(server, resource="https://other.example")
-    told(foreign, "invalid_target", "resource is not one of this server's")
+    ours = f"{ORIGIN}, {ORIGIN}/api, {ORIGIN}/api/notes, {ORIGIN}/mcp"
+    told(foreign, "invalid_target", f"resource is not one of this server's: {ours}")
 
 
 @pytest.mark.requirement("CC-01")

@@ -69,7 +69,7 @@ WRONG: dict[str, tuple[dict[str, str | None], str, str]] = {
     "foreign resource": (
         {"resource": "https://other.example/"},
         "invalid_target",
-        "resource is not one of this server's",
+        f"resource is not one of this server's: {ORIGIN}, {ORIGIN}/api, {ORIGIN}/api/notes, {ORIGIN}/mcp",
     ),
     "other resource": ({"resource": ORIGIN + "/mcp"}, "invalid_target", "resource: not among those granted"),
 }
