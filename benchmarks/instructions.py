@@ -2,7 +2,7 @@
 
 `python -m benchmarks instructions` counts with callgrind and compares with `instructions.json`, keyed by
 Python's version: a count that rose by more than 5 % fails, and so does a version that the file does not know,
-and a refused token that takes more than an accepted one. `--write` puts what was counted into the file.
+and a refused token that takes 5 % more than an accepted one. `--write` puts what was counted into the file.
 """
 
 from __future__ import annotations
@@ -82,9 +82,11 @@ def compared(counts: dict[str, int], known: dict[str, dict[str, int]], version: 
         for what in WHAT
         if counts[what] > TOLERANCE * known[version][what]
     ]
-    # A stranger's guesses must not be more of a load than the requests of users.
-    if counts["refused"] > counts["check"]:
-        wrong.append(f"refused: {counts['refused']} instructions, more than an accepted token takes")
+    # A stranger's guesses must not be more of a load than the requests of users. Where things lie in memory
+    # changes with any line of code, and with that a count by up to 3 %.
+    if counts["refused"] > TOLERANCE * counts["check"]:
+        more = counts["refused"] / counts["check"] - 1
+        wrong.append(f"refused: {counts['refused']} instructions, {more:+.1%} on an accepted token")
     return wrong
 
 

@@ -209,14 +209,12 @@ def refresh(case: Case) -> Issue | Refuse:
 
 
 def _judge_client_and_end(case: Case) -> Refuse | None:
-    grant = case.grant
-    if case.ask.client_id != grant.client_id:
-        refusal = _judge_client(case)
-        if refusal is not None:
-            return refusal
-    if grant.revoked_at is not None:
+    refusal = _judge_client(case)
+    if refusal is not None:
+        return refusal
+    if case.grant.revoked_at is not None:
         return Refuse("revoked")
-    return None if alive(grant.ends_at, case.now) else Refuse("ended")
+    return None if alive(case.grant.ends_at, case.now) else Refuse("ended")
 
 
 def _judge_client(case: Case) -> Refuse | None:

@@ -298,8 +298,9 @@ def test_a_callable_that_answers_nonsense_opens_nothing() -> None:
 
 @pytest.mark.parametrize("name", ["user_loader", "admin_check"])
 def test_a_callable_without_a_parameter_is_for_frameworks_alone(name: str) -> None:
+    hook: dict[str, Any] = {name: lambda: "ada"}
     with pytest.raises(ConfigurationError, match=f"OAUTH_{name.upper()}: cannot be called .*environ"):
-        OAuthMiddleware(validator(Seen()), environ={}, **{name: lambda: "ada"})  # type: ignore[arg-type]
+        OAuthMiddleware(validator(Seen()), environ={}, **hook)
 
 
 def test_all_mistakes_are_told_at_once() -> None:

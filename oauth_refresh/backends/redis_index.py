@@ -44,7 +44,7 @@ _SLACK_SECONDS = 3600.0
 _LATEST = 1e11
 
 _BEGINNING = tuple(bytes([_FORMAT + count]) for count in range(16))
-HEAD_BYTES_MAX = 1 + _HORIZON_BYTES + 15 * _HASH_BYTES
+HEAD_BYTES_MAX = _FIRST_TERM + 15 * _HASH_BYTES
 
 
 class Head(NamedTuple):

@@ -138,6 +138,7 @@ class PooledServer:
         return Lent(self, self._free)
 
     def lend(self, free: SimpleQueue[None]) -> Link:
+        """A link for the caller alone, and one of the `free` places."""
         try:
             free.get(timeout=self._timeout)
         except Empty:

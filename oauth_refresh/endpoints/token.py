@@ -176,7 +176,7 @@ def _presented(server: Server, form: Parameters, name: str, kind: str) -> Presen
         raise InvalidRequest(f"{name}: missing")
     if not form.plain:
         form.require_printable((name,))
-    presented = read(text) or server.registry.read(text)
+    presented = server.registry.read(text)
     if presented is not None and presented.kind == kind:
         return presented
     error = InvalidGrant(
