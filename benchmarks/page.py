@@ -47,7 +47,7 @@ def written(page: str, kept: Mapping[str, Kept]) -> str:
 
 
 def _check(kept: Kept) -> str:
-    return _ratios(kept, {"refused": "refused", "malformed": "malformed"})
+    return _ratios(kept, {who: who for who in ("anew", "refused", "malformed")})
 
 
 def _rotate(kept: Kept) -> str:

@@ -18,6 +18,13 @@ from types import TracebackType
 from typing import Any, NamedTuple
 from weakref import WeakSet
 
+from oauth_refresh.backends.sqlite_commits import (
+    LastCommit,
+    close_those_deleted,
+    forget_commits,
+    last_commit,
+    leave,
+)
 from oauth_refresh.backends.sqlite_queue import forget_queues, queue_at
 from oauth_refresh.errors import RegistryError
 
@@ -95,6 +102,8 @@ class Link:
         """For whoever prepared the link: a keyed hash, to be copied."""
         self.hashes: dict[tuple[bytes, ...], bytes] = {}
         """What it made of terms that come again and again."""
+        self.commit: LastCommit | None = None
+        """Shared by all links to this file, where it can be had."""
         self.may_queue = False
         """Whether it is used for a write that has not stood in line yet."""
         self.waited = 0.0
@@ -105,9 +114,12 @@ class Link:
     def close(self) -> None:
         if self.open and self.pid == os.getpid():
             self.open = False
+            if self.commit is not None:
+                leave(self.commit)
             # A cursor holds its last statement, and with that SQLite keeps a closed connection's files open.
             self.cursor.close()
             self.connection.close()
+            close_those_deleted()
 
     def __del__(self) -> None:
         if hasattr(self, "open"):
@@ -292,6 +304,7 @@ class SQLiteFile:
             # SQLite opens for reading what it may not write, and such a connection never learns better.
             paths = (self.path, self.path + "-wal", self.path + "-shm")
             link.read_only = any(os.path.exists(path) and not _may_write(path) for path in paths)
+            link.commit = last_commit(self.path)
             link.trusted_until = monotonic() + _TRUST_SECONDS
             self._last = link.file, _look(self.path + "-wal")
             return link
@@ -382,6 +395,7 @@ def _after_fork_in_child() -> None:
     global _opening
     _opening = RLock()
     forget_queues()
+    forget_commits()
     for file in list(_files):
         file._forget()
 

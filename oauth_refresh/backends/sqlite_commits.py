@@ -1,0 +1,163 @@
+"""Has anything been committed to a SQLite file since? Asked of SQLite's own memory, in 30 ns.
+
+In WAL mode all connections to a file, of all processes, share the file `-shm`, mapped into memory. Its head
+names the last commit: SQLite writes it as the last step of each commit, and each of SQLite's own reads begins
+by comparing it with what it was, to decide whether the pages that it holds are still good. This is the same
+comparison of the same bytes, so whoever trusts it reads what SQLite would have read. (Layout of the head:
+"WAL-mode File Format" in SQLite's documentation, section 2.1.)
+
+Three things would be wrong, and shape what follows:
+
+- To close any descriptor of a file drops every lock that the process has on it, SQLite's as well. So a
+  descriptor of `-shm` stays open until the file has been deleted, which only the last connection does.
+- A head that names no commit may come back after a crash with other records. It proves nothing.
+- While no connection of this process is open, SQLite may begin the file anew. So nothing that was read is
+  kept over such a time.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import sys
+from threading import Lock, RLock
+from typing import Any
+
+HEAD_BYTES = 96
+"""The head stands there twice, 48 bytes each; SQLite believes it only when both are the same."""
+
+_COPY_BYTES = HEAD_BYTES // 2
+_FORMAT = (3007000).to_bytes(4, sys.byteorder)
+_LAST_FRAME = slice(16, 20)
+_NO_FRAME = bytes(4)
+_SALT = slice(32, 40)
+_KNOWN_MAX = 1024
+
+State = tuple[bytes, dict[bytes, Any]]
+"""A head, and what was read while it stood there and is good for as long as it does. Compared by identity."""
+
+NOTHING_READ: State = (b"", {})
+"""No file has such a head, so nothing is ever remembered under it."""
+
+
+class LastCommit:
+    """The head of one `-shm` file, for all connections of this process, and what they have read since.
+
+    A reader takes `state`, then `head[:HEAD_BYTES]`. If that is the state's head, all that the state knows is
+    as it is in the file; if not, `begin_again` gives the state under which to `remember` what is read next.
+    """
+
+    def __init__(self, path: str) -> None:
+        from ctypes import py_object, pythonapi
+
+        self._descriptor = os.open(path, os.O_RDONLY)
+        self.head = mmap.mmap(self._descriptor, HEAD_BYTES, mmap.MAP_SHARED, mmap.PROT_READ)
+        # Only `close` may end it: collected with the interpreter, it would drop the locks of a last commit.
+        pythonapi.Py_IncRef(py_object(self.head))
+        self.state = NOTHING_READ
+        self.users = 0
+        self._lock = Lock()
+
+    def begin_again(self, head: bytes) -> State:
+        state: State = (head if head[_LAST_FRAME] != _NO_FRAME else b"", {})
+        self.state = state
+        return state
+
+    def remember(self, state: State, key: bytes, found: Any) -> None:
+        """What `key` led to, read after `state` was taken."""
+        with self._lock:
+            if self.state is state:
+                known = state[1]
+                if len(known) >= _KNOWN_MAX:
+                    known.clear()
+                known[key] = found
+
+    def wrote(self, state: State, key: bytes, stored: Any) -> None:
+        """This process has just committed what `key` leads to now, and took `state` before.
+
+        If that is the one commit since, everything else that was known is still good.
+        """
+        head = self.head[:HEAD_BYTES]
+        if _is_next(state[0], head):
+            with self._lock:
+                if self.state is state:
+                    state[1][key] = stored
+                    self.state = (head, state[1])
+
+    @property
+    def is_deleted(self) -> bool:
+        return os.fstat(self._descriptor).st_nlink == 0
+
+    def close(self) -> None:
+        self.head.close()
+        os.close(self._descriptor)
+
+
+def last_commit(path: str) -> LastCommit | None:
+    """Of the file at `path`, which a connection of this process has read; None where it cannot be had.
+
+    That connection counts as a user from now until `leave`.
+    """
+    if sys.platform != "linux" or sys.implementation.name != "cpython":
+        return None
+    shared = os.path.realpath(path) + "-shm"
+    with _lock:
+        try:
+            found = os.stat(shared)
+            if found.st_size < HEAD_BYTES or not _is_mapped(shared):
+                return None
+            place = found.st_dev, found.st_ino
+            commit = _commits.get(place)
+            if commit is None:
+                commit = _commits[place] = LastCommit(shared)
+            if commit.head[: len(_FORMAT)] != _FORMAT:
+                return None
+        except (OSError, ValueError, ImportError):
+            return None
+        if not commit.users:
+            commit.state = NOTHING_READ
+        commit.users += 1
+    return commit
+
+
+def leave(commit: LastCommit) -> None:
+    """Once for each user, before its connection is closed."""
+    with _lock:
+        commit.users -= 1
+
+
+def close_those_deleted() -> None:
+    """After a connection was closed."""
+    with _lock:
+        for place, commit in list(_commits.items()):
+            if not commit.users and commit.is_deleted:
+                del _commits[place]
+                commit.close()
+
+
+def forget_commits() -> None:
+    """In a forked child, which has none of the locks that closing would drop."""
+    global _lock
+    _lock = RLock()
+    for commit in _commits.values():
+        if not commit.users:
+            commit.close()
+    _commits.clear()
+
+
+_lock = RLock()
+_commits: dict[tuple[int, int], LastCommit] = {}
+
+
+def _is_mapped(path: str) -> bool:
+    """Whether SQLite, which does not tell what it maps, has mapped this file, and not one elsewhere."""
+    with open("/proc/self/maps", "rb") as maps:
+        return any(line.rstrip(b"\n").endswith(b" " + os.fsencode(path)) for line in maps)
+
+
+def _is_next(before: bytes, now: bytes) -> bool:
+    """Whether one commit of one page lies between the two. Each adds a frame or more to the log."""
+    if now[_SALT] != before[_SALT] or now[:_COPY_BYTES] != now[_COPY_BYTES:]:
+        return False
+    frames = int.from_bytes(now[_LAST_FRAME], sys.byteorder)
+    return frames - int.from_bytes(before[_LAST_FRAME], sys.byteorder) == 1

@@ -1,0 +1,452 @@
+"""What is kept in memory of a SQLite file is never older than the file, and costs nobody a lock."""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from multiprocessing.sharedctypes import Synchronized
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+from oauth_refresh.backends import sqlite_commits, sqlite_file
+from oauth_refresh.backends.base import Backend, Entry
+from oauth_refresh.backends.contract import SharedBackendContract
+from oauth_refresh.backends.sqlite import SQLiteBackend
+from oauth_refresh.backends.sqlite_commits import LastCommit
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only here is anything kept")
+
+KEY, OTHER = b"g" + b"k" * 16, b"g" + b"o" * 16
+_fork = multiprocessing.get_context("fork")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "oauth.db"
+
+
+@pytest.fixture
+def backend(path: Path) -> Iterator[SQLiteBackend]:
+    backend = opened(path)
+    yield backend
+    backend.close()
+
+
+def opened(path: Path) -> SQLiteBackend:
+    return SQLiteBackend(str(path), synchronous="normal")
+
+
+def put(backend: Backend, key: bytes, body: bytes) -> None:
+    assert backend.swap(key, backend.get(key), body)
+
+
+def body_of(backend: Backend, key: bytes) -> bytes:
+    entry = backend.get(key)
+    assert entry is not None
+    return entry.body
+
+
+def statements(backend: SQLiteBackend, action: Callable[[], object]) -> list[str]:
+    """The first word of each statement that `action` brings to the one connection."""
+    (link,) = backend._file._open_links()
+    asked: list[str] = []
+    link.connection.set_trace_callback(asked.append)
+    try:
+        action()
+    finally:
+        link.connection.set_trace_callback(None)
+    return [statement.split()[0] for statement in asked]
+
+
+def elsewhere(path: Path, key: bytes, body: bytes) -> None:
+    """A commit by a connection of another program, which knows nothing of this package."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    assert connection.execute("UPDATE record SET body = ? WHERE key = ?", (body, key)).rowcount == 1
+    connection.close()
+
+
+def test_what_was_read_is_not_read_again_until_something_is_committed(
+    backend: SQLiteBackend, path: Path
+) -> None:
+    put(backend, KEY, b"1")
+    assert statements(backend, lambda: backend.get(KEY)) == ["SELECT"]
+    assert statements(backend, lambda: backend.get(KEY)) == []
+    elsewhere(path, KEY, b"2")
+    assert statements(backend, lambda: backend.get(KEY)) == ["SELECT"]
+    assert body_of(backend, KEY) == b"2"
+    assert statements(backend, lambda: backend.get(KEY)) == []
+
+
+def test_that_there_is_no_record_is_known_until_there_is_one(backend: SQLiteBackend) -> None:
+    put(backend, OTHER, b"1")
+    assert backend.get(KEY) is None
+    assert statements(backend, lambda: backend.get(KEY)) == []
+    assert backend.swap(KEY, None, b"1")
+    assert body_of(backend, KEY) == b"1"
+
+
+def test_two_records_are_known_once_both_are(backend: SQLiteBackend) -> None:
+    for key in (KEY, OTHER):
+        put(backend, key, b"1")
+    backend.get(KEY)
+    assert statements(backend, lambda: backend.get_two(KEY, OTHER)) == ["SELECT"]
+    assert statements(backend, lambda: backend.get_two(KEY, OTHER)) == []
+    assert backend.get_two(KEY, b"none") == (Entry(b"1", b"1"), None)
+
+
+def test_an_own_rotation_leaves_the_rest_known(backend: SQLiteBackend) -> None:
+    for key in (KEY, OTHER):
+        put(backend, key, b"1")
+    both = backend.get_two(KEY, OTHER)
+    assert statements(backend, lambda: backend.swap(KEY, both[0], b"2")) == ["UPDATE"]
+    assert statements(backend, lambda: backend.get_two(KEY, OTHER)) == []
+    assert backend.get_two(KEY, OTHER) == (Entry(b"2", b"2"), Entry(b"1", b"1"))
+
+
+def test_a_commit_beside_an_own_rotation_is_not_overlooked(
+    backend: SQLiteBackend, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key in (KEY, OTHER):
+        put(backend, key, b"1")
+    both = backend.get_two(KEY, OTHER)
+    patiently = backend._file.patiently
+
+    def after_another(*arguments: object) -> object:
+        elsewhere(path, OTHER, b"2")
+        return patiently(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(backend._file, "patiently", after_another)
+    assert backend.swap(KEY, both[0], b"3")
+    assert backend.get_two(KEY, OTHER) == (Entry(b"3", b"3"), Entry(b"2", b"2"))
+
+
+def test_a_commit_right_after_an_own_rotation_is_not_overlooked(
+    backend: SQLiteBackend, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key in (KEY, OTHER):
+        put(backend, key, b"1")
+    both = backend.get_two(KEY, OTHER)
+    wrote = LastCommit.wrote
+
+    def after_another(*arguments: object) -> None:
+        elsewhere(path, OTHER, b"2")
+        wrote(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(LastCommit, "wrote", after_another)
+    assert backend.swap(KEY, both[0], b"3")
+    assert backend.get_two(KEY, OTHER) == (Entry(b"3", b"3"), Entry(b"2", b"2"))
+
+
+def test_only_the_state_from_before_its_own_commit_is_carried_on(backend: SQLiteBackend, path: Path) -> None:
+    """A thread looked after our commit, and then another program committed: the one since is not ours."""
+    for key in (KEY, OTHER):
+        put(backend, key, b"1")
+    (link,) = backend._file._open_links()
+    assert link.commit is not None
+    backend.get_two(KEY, OTHER)
+    before = link.commit.state
+    link.execute("UPDATE record SET body = ? WHERE key = ?", (b"3", KEY))
+    backend.get_two(KEY, OTHER)
+    assert link.commit.state is not before
+    elsewhere(path, OTHER, b"2")
+    link.commit.wrote(before, KEY, Entry(b"3", b"3"))
+    assert backend.get_two(KEY, OTHER) == (Entry(b"3", b"3"), Entry(b"2", b"2"))
+
+
+def test_what_a_slow_reader_brings_is_not_kept_over_a_commit(
+    backend: SQLiteBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(backend, KEY, b"1")
+    put(backend, OTHER, b"1")
+    has_read, may_go_on = Event(), Event()
+    remember = LastCommit.remember
+
+    def slowly(commit: LastCommit, state: sqlite_commits.State, key: bytes, found: object) -> None:
+        has_read.set()
+        assert may_go_on.wait(30)
+        remember(commit, state, key, found)
+
+    with ThreadPoolExecutor(1) as pool:
+        monkeypatch.setattr(LastCommit, "remember", slowly)
+        reader = pool.submit(backend.get, KEY)
+        assert has_read.wait(30)
+        monkeypatch.setattr(LastCommit, "remember", remember)
+        assert backend.swap(KEY, Entry(b"1", b"1"), b"2")
+        may_go_on.set()
+        assert reader.result(30) == Entry(b"1", b"1")
+    assert body_of(backend, KEY) == b"2"
+
+
+def test_while_the_log_is_empty_nothing_is_kept(backend: SQLiteBackend, path: Path) -> None:
+    """Its head may look the same again after a crash: it has no last commit to name."""
+    put(backend, KEY, b"1")
+    connection = sqlite3.connect(path, isolation_level=None)
+    assert connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone() == (0, 0, 0)
+    connection.close()
+    for _ in range(3):
+        assert statements(backend, lambda: backend.get(KEY)) == ["SELECT"]
+    put(backend, KEY, b"2")
+    assert statements(backend, lambda: backend.get(KEY)) == ["SELECT"]
+    assert statements(backend, lambda: backend.get(KEY)) == []
+
+
+def test_what_is_kept_is_bounded(backend: SQLiteBackend) -> None:
+    keys = [b"g%016d" % number for number in range(3000)]
+    for start in range(0, 3000, 500):
+        backend.create_many([(key, key, None, ()) for key in keys[start : start + 500]])
+    (link,) = backend._file._open_links()
+    assert link.commit is not None
+    for key in keys:
+        assert body_of(backend, key) == key
+        assert len(link.commit.state[1]) <= 1024
+    assert statements(backend, lambda: backend.get(keys[-1])) == []
+
+
+def test_nothing_is_kept_while_no_connection_is_open(path: Path) -> None:
+    backend, beside = opened(path), sqlite3.connect(path, isolation_level=None)
+    put(backend, KEY, b"1")
+    backend.get(KEY)
+    beside.execute("SELECT count(*) FROM record").fetchone()  # keeps -shm where it is
+    shared = os.stat(f"{path}-shm").st_ino
+    (link,) = backend._file._open_links()
+    backend.close()
+    again = opened(path)
+    assert body_of(again, KEY) == b"1"
+    (next_link,) = again._file._open_links()
+    assert os.stat(f"{path}-shm").st_ino == shared
+    assert next_link.commit is link.commit
+    assert next_link.commit is not None
+    again.close()
+    assert next_link.commit.users == 0
+    third = opened(path)
+    assert statements_of_the_first_read(third) == ["SELECT"]
+    third.close()
+    beside.close()
+
+
+def statements_of_the_first_read(backend: SQLiteBackend) -> list[str]:
+    with backend._file.reading():
+        pass
+    return [word for word in statements(backend, lambda: backend.get(KEY)) if word == "SELECT"]
+
+
+def descriptors() -> int:
+    gc.collect()
+    return len(os.listdir("/proc/self/fd"))
+
+
+def test_no_descriptor_is_left_over(tmp_path: Path) -> None:
+    open_now = []
+    for number in range(20):
+        backend = opened(tmp_path / f"{number}.db")
+        put(backend, KEY, b"1")
+        backend.get(KEY)
+        backend.close()
+        open_now.append(descriptors())
+    assert len(set(open_now)) == 1
+
+
+def test_a_descriptor_that_others_need_is_closed_with_the_last(path: Path) -> None:
+    before = descriptors()
+    first, second = opened(path), opened(path)
+    for backend in (first, second):
+        put(backend, KEY, b"1")
+    with_both = descriptors()
+    first.close()
+    assert before < descriptors() < with_both
+    second.close()
+    assert descriptors() == before
+
+
+_ASK = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=0)
+try:
+    connection.execute("BEGIN IMMEDIATE")
+except sqlite3.OperationalError as error:
+    print(error)
+else:
+    print("it may")
+"""
+
+
+def may_write(path: Path) -> str:
+    """What another program hears that asks for the lock of writers."""
+    answer = subprocess.run([sys.executable, "-c", _ASK, path], check=True, capture_output=True, text=True)
+    return answer.stdout.strip()
+
+
+def test_opening_and_closing_drops_no_lock(path: Path) -> None:
+    holder = opened(path)
+    put(holder, KEY, b"1")
+    with suppress(ZeroDivisionError), holder._file.writing() as link, holder._file.transaction(link):
+        link.execute("UPDATE record SET body = x'00'")
+        assert may_write(path) == "database is locked"
+        for _ in range(5):
+            beside = opened(path)
+            assert body_of(beside, KEY) == b"1"
+            beside.close()
+            del beside
+            gc.collect()
+            assert may_write(path) == "database is locked"
+        raise ZeroDivisionError
+    assert may_write(path) == "it may"
+    assert body_of(holder, KEY) == b"1"
+    holder.close()
+
+
+def test_opening_and_closing_drops_no_lock_of_the_application(path: Path) -> None:
+    """It may have a connection of its own to the same file, in the same process."""
+    backend = opened(path)
+    put(backend, KEY, b"1")
+    backend.close()
+    its_own = sqlite3.connect(path, isolation_level=None)
+    its_own.execute("BEGIN IMMEDIATE")
+    assert body_of(backend, KEY) == b"1"
+    backend.close()
+    gc.collect()
+    assert may_write(path) == "database is locked"
+    its_own.close()
+
+
+def test_a_forked_child_reads_what_its_parent_commits(backend: SQLiteBackend) -> None:
+    put(backend, KEY, b"1")
+    backend.get(KEY)
+    here, there = _fork.Pipe()
+
+    def child() -> None:
+        for _ in range(2):
+            there.send(body_of(backend, KEY))
+            there.recv()
+
+    process = _fork.Process(target=child, daemon=True)
+    process.start()
+    assert here.poll(30)
+    assert here.recv() == b"1"
+    put(backend, KEY, b"2")
+    here.send(None)
+    assert here.poll(30)
+    assert here.recv() == b"2"
+    here.send(None)
+    process.join(30)
+    assert process.exitcode == 0
+
+
+def _count(path: Path, mine: bytes, other: bytes, told: Synchronized[int], heard: Synchronized[int]) -> None:
+    """Raise the number under `mine`; after each commit tell it, and see that what was heard is there."""
+    backend = opened(path)
+    for lap in range(1, 1501):
+        put(backend, mine, b"%d" % lap)
+        told.value = lap
+        assert body_of(backend, mine) == b"%d" % lap
+        at_least = heard.value
+        assert int(body_of(backend, other)) >= at_least
+        at_least = heard.value
+        found = backend.get_two(other, mine)
+        assert found[0] is not None
+        assert int(found[0].body) >= at_least
+        assert found[1] == Entry(b"%d" % lap, b"%d" % lap)
+    backend.close()
+
+
+def test_what_was_committed_before_a_read_begins_is_read(path: Path) -> None:
+    """Two processes, each of which knows by another way how far the other must have come."""
+    backend = opened(path)
+    for key in (KEY, OTHER):
+        put(backend, key, b"0")
+    backend.close()
+    here, there = _fork.Value("q"), _fork.Value("q")
+    child = _fork.Process(target=_count, args=(path, OTHER, KEY, there, here), daemon=True)
+    child.start()
+    _count(path, KEY, OTHER, here, there)
+    child.join(60)
+    assert child.exitcode == 0
+
+
+def test_threads_that_share_what_is_kept_read_their_own_commits(path: Path) -> None:
+    backend = opened(path)
+    keys = [b"g%016d" % number for number in range(4)]
+    for key in keys:
+        put(backend, key, b"0")
+    child = _fork.Process(target=_rotate_until_killed, args=(path, OTHER), daemon=True)
+    child.start()
+
+    def own(key: bytes) -> None:
+        seen = dict.fromkeys(keys, 0)
+        for lap in range(1, 401):
+            put(backend, key, b"%d" % lap)
+            for each in keys:
+                now = int(body_of(backend, each))
+                assert now >= seen[each]
+                seen[each] = now
+            assert seen[key] == lap
+
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(own, keys))
+    finally:
+        child.kill()
+        child.join()
+    backend.close()
+
+
+def _rotate_until_killed(path: Path, key: bytes) -> None:
+    backend, lap = opened(path), 0
+    while True:
+        lap += 1
+        put(backend, key, b"%d" % lap)
+
+
+def test_after_a_writer_was_killed_all_is_as_sqlite_reads_it(backend: SQLiteBackend, path: Path) -> None:
+    put(backend, KEY, b"0")
+    put(backend, OTHER, b"0")
+    plain = sqlite3.connect(path, isolation_level=None)
+    for turn in range(15):
+        child = _fork.Process(target=_rotate_until_killed, args=(path, OTHER), daemon=True)
+        child.start()
+        before, lap = body_of(backend, OTHER), 0
+        while lap < 30 + turn:
+            lap += body_of(backend, OTHER) != before
+        assert child.pid is not None
+        os.kill(child.pid, signal.SIGKILL)
+        child.join()
+        for _ in range(2):
+            (stored,) = plain.execute("SELECT body FROM record WHERE key = ?", (OTHER,)).fetchone()
+            assert body_of(backend, OTHER) == stored
+        put(backend, KEY, b"%d" % turn)
+        assert body_of(backend, KEY) == b"%d" % turn
+    plain.close()
+
+
+def test_a_file_is_not_taken_for_the_one_that_it_replaced(path: Path, tmp_path: Path) -> None:
+    for name, body in (("oauth.db", b"old"), ("new.db", b"new")):
+        made = opened(tmp_path / name)
+        put(made, KEY, body)
+        made.close()
+    backend = opened(path)
+    assert [body_of(backend, KEY) for _ in range(3)] == [b"old"] * 3
+    backend.close()
+    os.replace(tmp_path / "new.db", path)
+    assert [body_of(backend, KEY) for _ in range(3)] == [b"new"] * 3
+    backend.close()
+
+
+class TestWithoutALastCommit(SharedBackendContract):
+    """Where SQLite's memory cannot be looked into, every read is a statement."""
+
+    @pytest.fixture(autouse=True)
+    def no_commit(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sqlite_file, "last_commit", lambda path: None)
+
+    def open_store(self, place: Path) -> Backend:
+        return SQLiteBackend(str(place / "oauth.db"), synchronous="normal")
