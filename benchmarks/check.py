@@ -6,10 +6,7 @@ from collections.abc import Mapping
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from oauth_refresh.backends.sqlite import SQLiteBackend
-from oauth_refresh.backends.sqlite_commits import NOTHING_READ
-
-from . import calling, driving, stores
+from . import calling, driving, forgetting, stores
 from .floor import Floor
 from .peers import asking
 from .report import HEADS, Row, row
@@ -17,8 +14,6 @@ from .timing import Elsewhere, Operation, Timing, interleaved
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
-
-    from oauth_refresh.middleware import OAuthMiddleware
 
 __all__ = ["HEADS", "STORES", "WORDS", "run"]
 
@@ -49,7 +44,7 @@ def run(name: str, *, peers: bool) -> list[Row]:
             "bare": calling.reader(calling.constant, None),
         }
         if name == "sqlite":
-            operations["anew"] = _as_after_a_commit(ours, calling.reader(ours, issued.access_token))
+            operations["anew"] = forgetting.anew(ours, calling.reader(ours, issued.access_token))
         if name == "memory":
             token, stored = issued.access_token.encode(), sha256(issued.access_token.encode()).digest()
             operations["raw"] = lambda: store.raw.check(token, stored, key)
@@ -61,21 +56,6 @@ def run(name: str, *, peers: bool) -> list[Row]:
             timings = interleaved(operations, rounds=rounds, batch=batch)
         ours.server.backend.close()
     return _rows(name, timings)
-
-
-def _as_after_a_commit(ours: OAuthMiddleware, operation: Operation) -> Operation:
-    """Nothing is known of the file, as after a commit by whomever."""
-    backend = ours.server.backend
-    assert isinstance(backend, SQLiteBackend)
-    with backend._file.reading() as link:
-        commit = link.commit
-    assert commit is not None, "this machine does not let SQLite's memory be looked into"
-
-    def anew() -> None:
-        commit.state = NOTHING_READ
-        operation()
-
-    return anew
 
 
 def _rows(name: str, timings: Mapping[str, Timing]) -> list[Row]:

@@ -51,7 +51,7 @@ def _check(kept: Kept) -> str:
 
 
 def _rotate(kept: Kept) -> str:
-    return _ratios(kept, {})
+    return _ratios(kept, {"anew": "anew"})
 
 
 def _ratios(kept: Kept, more: Mapping[str, str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from . import calling, driving, stores
+from . import calling, driving, forgetting, stores
 from .floor import Floor
 from .peers import asking
 from .report import HEADS, Row, row
@@ -38,6 +38,7 @@ def run(name: str, *, peers: bool) -> list[Row]:
             assert store.raw.swap(key, old, bodies[0] if bodies[0] != old else bodies[1])
 
         operations: dict[str, Operation | Elsewhere] = {"raw": raw, "floor": least, "ours": mine}
+        operations["anew"] = forgetting.anew(ours.app, ours.rotator())
         rounds, batch = ROUNDS.get(name, _OTHERS)
         with asking.running(store, wanted=peers) as others:
             operations |= {library: peer.turn("rotate") for library, peer in others.items()}

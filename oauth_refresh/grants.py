@@ -333,7 +333,7 @@ def _advance(outcome: str, case: Case, link: Link, previous: Previous | None, ev
     grant, now, policy = case.grant, case.now, case.policy
     rights = _rights(case)
     access_token = link.access_token(grant.id, 0, rights)
-    refresh_token = link.refresh_token(grant.seed, grant.id) if policy.issue_refresh else None
+    refresh_token = link.refresh_token(grant.id) if policy.issue_refresh else None
     access = _new_access(access_token, rights, case)
     stored = replace(
         grant,
@@ -380,7 +380,7 @@ def _hand_out_again(
         outcome,
         None if stored is grant else stored,
         access_token,
-        link.refresh_token(grant.seed, grant.id),
+        link.refresh_token(grant.id),
         _seconds_left(access, now),
         rights,
         (repeated, *events),
@@ -400,7 +400,7 @@ def _reproduce(case: Case, behind: int) -> Link | None:
     grant = case.grant
     start = grant.generation - behind
     for link in derive_forward(case.secrets.keys, grant.seed, grant.id, start, case.presented.secret, behind):
-        if hmac.compare_digest(hash_token(link.refresh_token(grant.seed, grant.id)), grant.refresh_hash):
+        if hmac.compare_digest(hash_token(link.refresh_token(grant.id)), grant.refresh_hash):
             return link
     return None
 

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from hashlib import sha256
 
-from .keyed_hashes import hmac_of_pads, hmac_sha256, keyed, pads
+from .keyed_hashes import Pads, hmac_of_pads, keyed, pads
 from .records import GRANT_ID_BYTES
 from .values import Value
 
@@ -164,9 +164,19 @@ def tag(key: bytes, seed: bytes, grant_id: bytes, generation: int, secret: bytes
 
     The seed is part of the key, so neither a leaked server secret nor a leaked registry forges a token.
     """
-    tag_key = keyed(key)(b"oauth_refresh/1 tag\0" + seed)
+    return _tag(_keys_of(key, seed)[1], grant_id, generation, secret)
+
+
+def _tag(tag_key: Pads, grant_id: bytes, generation: int, secret: bytes) -> bytes:
     message = b"refresh\0" + grant_id + generation.to_bytes(4, "big") + secret
-    return hmac_sha256(tag_key, message)[:TAG_BYTES]
+    return hmac_of_pads(tag_key, message)[:TAG_BYTES]
+
+
+@lru_cache(1024)
+def _keys_of(key: bytes, seed: bytes) -> tuple[Pads, Pads]:
+    """What salts and tags of one grant are made with. Of the grants renewed last they are remembered."""
+    digest = keyed(key)
+    return pads(digest(b"oauth_refresh/1 salt\0" + seed)), pads(digest(b"oauth_refresh/1 tag\0" + seed))
 
 
 def verifying_key(presented: Presented, seed: bytes, secrets: Secrets) -> bytes | None:
@@ -185,15 +195,15 @@ class Link(Value, frozen=True, gc=False):
     generation: int
     refresh_secret: bytes
     salt: bytes
-    parent: tuple[bytes, bytes]
-    """The pads of the secret before."""
-    key: bytes
+    parent: Pads
+    """Of the secret before."""
+    tag_key: Pads
 
     def __repr__(self) -> str:
         return f"<link of generation {self.generation}>"
 
-    def refresh_token(self, seed: bytes, grant_id: bytes) -> str:
-        signature = tag(self.key, seed, grant_id, self.generation, self.refresh_secret)
+    def refresh_token(self, grant_id: bytes) -> str:
+        signature = _tag(self.tag_key, grant_id, self.generation, self.refresh_secret)
         return mint_refresh(grant_id, self.generation, self.refresh_secret, signature)
 
     def access_token(self, grant_id: bytes, epoch: int, rights: Rights) -> str:
@@ -207,12 +217,17 @@ def _rights_digest(rights: Rights) -> bytes:
     return sha256("\n".join(lines).encode()).digest()
 
 
+def forget_keys() -> None:
+    """Forget what `derive` and `tag` remember, as a process that has just begun."""
+    _keys_of.cache_clear()
+
+
 def derive(key: bytes, seed: bytes, grant_id: bytes, generation: int, secret: bytes) -> Link:
     """The link of this generation, from the secret of the one before it (for the first, the code's)."""
-    salt_key = keyed(key)(b"oauth_refresh/1 salt\0" + seed)
-    salt = hmac_sha256(salt_key, grant_id + generation.to_bytes(4, "big"))
+    salt_key, tag_key = _keys_of(key, seed)
+    salt = hmac_of_pads(salt_key, grant_id + generation.to_bytes(4, "big"))
     parent = pads(secret)
-    return Link(generation, hmac_of_pads(parent, b"refresh\0" + salt), salt, parent, key)
+    return Link(generation, hmac_of_pads(parent, b"refresh\0" + salt), salt, parent, tag_key)
 
 
 def derive_forward(

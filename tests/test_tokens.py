@@ -296,7 +296,7 @@ def test_the_published_generations_are_ours(number: int):
     assert presented.generation == number - 1
 
     link = tokens.derive(key, seed, grant_id, number, presented.secret)
-    refresh = link.refresh_token(seed, grant_id)
+    refresh = link.refresh_token(grant_id)
     scopes, audience = tuple(given["scopes"].split()), tuple(given["audience"].split())
     full = Rights(scopes, audience)
     narrow = Rights(tuple(given["narrower scopes"].split()), tuple(given["narrower audience"].split()))
@@ -330,7 +330,7 @@ def test_the_published_generations_are_ours(number: int):
 def test_both_implementations_derive_the_same(generation, secret, epoch, scopes, audience, proof_key):
     presented = derivation.refresh_text(LINE, generation, secret)
     link = tokens.derive(LINE.server_secret, LINE.seed, LINE.grant_id, generation + 1, secret)
-    assert link.refresh_token(LINE.seed, LINE.grant_id) == derivation.next_refresh(LINE, presented)
+    assert link.refresh_token(LINE.grant_id) == derivation.next_refresh(LINE, presented)
     assert link.access_token(LINE.grant_id, epoch, Rights(scopes, audience, proof_key)) == (
         derivation.next_access(LINE, presented, epoch, scopes, audience, proof_key)
     )
@@ -356,7 +356,7 @@ def walked(keys: tuple[bytes, ...], steps: int) -> list[str]:
     """What `derive_forward` proposes from generation 1 on, as refresh tokens."""
     first = tokens.derive(LINE.server_secret, LINE.seed, LINE.grant_id, 1, CODE_SECRET)
     links = tokens.derive_forward(keys, LINE.seed, LINE.grant_id, 1, first.refresh_secret, steps)
-    return [link.refresh_token(LINE.seed, LINE.grant_id) for link in links]
+    return [link.refresh_token(LINE.grant_id) for link in links]
 
 
 def line_of(*lines: derivation.Line) -> str:

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import struct
 import sys
 from threading import Lock, RLock
 from typing import Any
@@ -26,11 +27,12 @@ from typing import Any
 HEAD_BYTES = 96
 """The head stands there twice, 48 bytes each; SQLite believes it only when both are the same."""
 
-_COPY_BYTES = HEAD_BYTES // 2
 _FORMAT = (3007000).to_bytes(4, sys.byteorder)
 _LAST_FRAME = slice(16, 20)
 _NO_FRAME = bytes(4)
-_SALT = slice(32, 40)
+_commit_of = struct.Struct(f"=16xI12x8s{HEAD_BYTES - 40}x").unpack
+"""The number of the log's last frame, and the salt of this log: it is begun anew with another."""
+
 _KNOWN_MAX = 1024
 
 State = tuple[bytes, dict[bytes, Any]]
@@ -157,7 +159,7 @@ def _is_mapped(path: str) -> bool:
 
 def _is_next(before: bytes, now: bytes) -> bool:
     """Whether one commit of one page lies between the two. Each adds a frame or more to the log."""
-    if now[_SALT] != before[_SALT] or now[:_COPY_BYTES] != now[_COPY_BYTES:]:
+    if not before:
         return False
-    frames = int.from_bytes(now[_LAST_FRAME], sys.byteorder)
-    return frames - int.from_bytes(before[_LAST_FRAME], sys.byteorder) == 1
+    frame, salt = _commit_of(before)
+    return _commit_of(now) == (frame + 1, salt)
