@@ -38,12 +38,29 @@ Login = str | Callable[..., Any]
 _NAME = "oauth_refresh"
 
 
+class _NoToken:
+    """Falsy, and a word of advice for whoever asks it for a subject."""
+
+    def __bool__(self) -> bool:
+        return False
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(
+            f"current_token.{name}: {request.method} {request.path} was answered without an access token. "
+            "Protect this path (OAUTH_PROTECT, @require_scope), or ask first: if current_token"
+        )
+
+    def __repr__(self) -> str:
+        return "<no access token>"
+
+
 def _token() -> Identity | None:
     identity = request.environ.get(TOKEN_KEY)
     return identity if isinstance(identity, Identity) else None
 
 
-current_token = cast("Identity", LocalProxy(_token))
+_NO_TOKEN = _NoToken()
+current_token = cast("Identity", LocalProxy(lambda: _token() or _NO_TOKEN))
 """The identity of the access token of this request: subject, client_id, scopes, … Falsy without a token."""
 
 

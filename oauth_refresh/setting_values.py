@@ -307,6 +307,12 @@ def _read_language(text: str) -> str:
     return text
 
 
+def _read_subject(text: str) -> str:
+    if ";" in text:
+        raise Refused(f"{shown(text)} has a semicolon: a comma parts two subjects")
+    return text
+
+
 def _read_name(value: object) -> str:
     text = "" if value is None else read_text(value)
     if len(text) > 100:
@@ -321,7 +327,7 @@ PERIOD = Kind(read_period, 'a duration, such as "90s", "5m" or 0')
 PATH = Kind(_read_path, "the path of a file")
 COLOR = Kind(_read_color, '"#" and three or six hex digits')
 LANGUAGES = list_of(_read_language, 'a list of language tags such as "en, de, pt-BR"')
-SUBJECTS = list_of(str, 'a list of subjects such as "alice, bob"')
+SUBJECTS = list_of(_read_subject, 'a list of subjects such as "alice, bob"')
 NAME = Kind(_read_name, "text on one line, at most 100 characters")
 SECRET = Kind(_read_secret_or_none, "text or bytes, at least 16 bytes outside loopback")
 SECRETS = Kind(_read_secrets, "a list of secrets, each at least 16 bytes outside loopback")

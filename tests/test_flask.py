@@ -320,6 +320,21 @@ def with_views() -> tuple[InProcess, Flask]:
     return driven(app), app
 
 
+def test_where_there_is_no_token_its_subject_cannot_be_asked_for() -> None:
+    app = application()
+    OAuthRefresh(app, protect={"/api": "notes:read"}, login="user")
+    with app.test_request_context("/open?key=secret"):
+        assert not current_token
+        assert repr(current_token) == "<no access token>"
+        assert not hasattr(current_token, "subject")
+        with pytest.raises(AttributeError) as raised:
+            current_token.subject  # noqa: B018 - it raises
+    assert str(raised.value) == (
+        "current_token.subject: GET /open was answered without an access token. "
+        "Protect this path (OAUTH_PROTECT, @require_scope), or ask first: if current_token"
+    )
+
+
 @pytest.mark.requirement("RS-24")
 def test_a_view_on_an_open_path_asks_for_a_token_and_a_scope() -> None:
     server, _ = with_views()

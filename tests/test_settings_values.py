@@ -449,3 +449,8 @@ def test_a_module_that_breaks_at_import_is_named_by_place_not_by_its_words(
 )
 def test_a_value_is_shown_on_one_short_line_without_credentials(given: object, text: str) -> None:
     assert shown(given) == text
+
+
+def test_subjects_are_parted_by_commas() -> None:
+    assert value("admins", "alice, bob smith") == ("alice", "bob smith")
+    assert reason("admins", "alice; bob") == "'alice; bob' has a semicolon: a comma parts two subjects"
