@@ -27,7 +27,7 @@ from typing import Any
 from oauth_refresh.backends import split_url
 from oauth_refresh.backends.base import Backend, Copies, Entry
 from oauth_refresh.backends.bulk import Row
-from oauth_refresh.backends.sqlite_commits import HEAD_BYTES, NOTHING_READ
+from oauth_refresh.backends.sqlite_commits import NOTHING_READ
 from oauth_refresh.backends.sqlite_file import Link, SQLiteFile
 from oauth_refresh.errors import ConfigurationError, RegistryError
 
@@ -116,7 +116,7 @@ class SQLiteBackend:
         commit = link.commit
         if commit is not None:
             state = commit.state
-            head = commit.head[:HEAD_BYTES]
+            head = commit.head()
             if head == state[0]:
                 entry: Entry | None = state[1].get(key, _UNREAD)
                 if entry is not _UNREAD:
@@ -142,7 +142,7 @@ class SQLiteBackend:
         commit = link.commit
         if commit is not None:
             state = commit.state
-            head = commit.head[:HEAD_BYTES]
+            head = commit.head()
             if head == state[0]:
                 one, other = state[1].get(first, _UNREAD), state[1].get(second, _UNREAD)
                 if one is not _UNREAD and other is not _UNREAD:

@@ -6,11 +6,14 @@ by comparing it with what it was, to decide whether the pages that it holds are 
 comparison of the same bytes, so whoever trusts it reads what SQLite would have read. (Layout of the head:
 "WAL-mode File Format" in SQLite's documentation, section 2.1.)
 
-Three things would be wrong, and shape what follows:
+Four things would be wrong, and shape what follows:
 
 - To close any descriptor of a file drops every lock that the process has on it, SQLite's as well. So a
-  descriptor of `-shm` stays open until the file has been deleted, which only the last connection does.
-- A head that names no commit may come back after a crash with other records. It proves nothing.
+  descriptor of `-shm` stays open until the file has been deleted, which only the last connection does. It is
+  mapped by the system's `mmap` itself, because Python's makes a second descriptor, and closes it by itself.
+- A head that was looked at while it was written is one half of this commit and one half of another, and may
+  look like neither. It proves nothing.
+- Nor does a head that names no commit: after a crash it may come back with other records.
 - While no connection of this process is open, SQLite may begin the file anew. So nothing that was read is
   kept over such a time.
 """
@@ -21,12 +24,15 @@ import mmap
 import os
 import struct
 import sys
+from collections.abc import Callable
+from functools import partial
 from threading import Lock, RLock
 from typing import Any
 
 HEAD_BYTES = 96
-"""The head stands there twice, 48 bytes each; SQLite believes it only when both are the same."""
+"""It stands there twice, 48 bytes each. SQLite writes the second first, and believes them if they agree."""
 
+_COPY_BYTES = HEAD_BYTES // 2
 _FORMAT = (3007000).to_bytes(4, sys.byteorder)
 _LAST_FRAME = slice(16, 20)
 _NO_FRAME = bytes(4)
@@ -45,53 +51,59 @@ NOTHING_READ: State = (b"", {})
 class LastCommit:
     """The head of one `-shm` file, for all connections of this process, and what they have read since.
 
-    A reader takes `state`, then `head[:HEAD_BYTES]`. If that is the state's head, all that the state knows is
-    as it is in the file; if not, `begin_again` gives the state under which to `remember` what is read next.
+    A reader takes `state`, then looks at the `head()`. If that is the state's, all that the state knows is as
+    it is in the file; if not, `begin_again` gives the state under which to `remember` what is read next.
+
+    Its lock is never waited for: it may be this very thread that has it, in whose midst a signal handler or a
+    finalizer runs. What is not remembered is read again.
     """
 
     def __init__(self, path: str) -> None:
-        from ctypes import py_object, pythonapi
-
         self._descriptor = os.open(path, os.O_RDONLY)
-        self.head = mmap.mmap(self._descriptor, HEAD_BYTES, mmap.MAP_SHARED, mmap.PROT_READ)
-        # Only `close` may end it: collected with the interpreter, it would drop the locks of a last commit.
-        pythonapi.Py_IncRef(py_object(self.head))
+        self.head, self._unmap = _map(self._descriptor)
         self.state = NOTHING_READ
         self.users = 0
         self._lock = Lock()
 
     def begin_again(self, head: bytes) -> State:
-        state: State = (head if head[_LAST_FRAME] != _NO_FRAME else b"", {})
+        is_proof = head[_LAST_FRAME] != _NO_FRAME and head[:_COPY_BYTES] == head[_COPY_BYTES:]
+        state: State = (head if is_proof else b"", {})
         self.state = state
         return state
 
     def remember(self, state: State, key: bytes, found: Any) -> None:
         """What `key` led to, read after `state` was taken."""
-        with self._lock:
-            if self.state is state:
-                known = state[1]
-                if len(known) >= _KNOWN_MAX:
-                    known.clear()
-                known[key] = found
+        if self._lock.acquire(False):
+            try:
+                if self.state is state:
+                    known = state[1]
+                    if len(known) >= _KNOWN_MAX:
+                        known.clear()
+                    known[key] = found
+            finally:
+                self._lock.release()
 
     def wrote(self, state: State, key: bytes, stored: Any) -> None:
-        """This process has just committed what `key` leads to now, and took `state` before.
+        """This process took `state`, and has just committed what `key` leads to.
 
         If that is the one commit since, everything else that was known is still good.
         """
-        head = self.head[:HEAD_BYTES]
-        if _is_next(state[0], head):
-            with self._lock:
+        head = self.head()
+        if _is_next(state[0], head) and self._lock.acquire(False):
+            try:
                 if self.state is state:
                     state[1][key] = stored
                     self.state = (head, state[1])
+            finally:
+                self._lock.release()
 
     @property
     def is_deleted(self) -> bool:
         return os.fstat(self._descriptor).st_nlink == 0
 
     def close(self) -> None:
-        self.head.close()
+        self.head = _no_head
+        self._unmap()
         os.close(self._descriptor)
 
 
@@ -100,7 +112,7 @@ def last_commit(path: str) -> LastCommit | None:
 
     That connection counts as a user from now until `leave`.
     """
-    if sys.platform != "linux" or sys.implementation.name != "cpython":
+    if not _CAN_MAP:
         return None
     shared = os.path.realpath(path) + "-shm"
     with _lock:
@@ -112,9 +124,10 @@ def last_commit(path: str) -> LastCommit | None:
             commit = _commits.get(place)
             if commit is None:
                 commit = _commits[place] = LastCommit(shared)
-            if commit.head[: len(_FORMAT)] != _FORMAT:
-                return None
-        except (OSError, ValueError, ImportError):
+        except (OSError, ImportError):
+            return None
+        # One that could not be mapped keeps its place, for its descriptor must not be closed.
+        if not commit.head().startswith(_FORMAT):
             return None
         if not commit.users:
             commit.state = NOTHING_READ
@@ -129,11 +142,15 @@ def leave(commit: LastCommit) -> None:
 
 
 def close_those_deleted() -> None:
-    """After a connection was closed."""
+    """After a connection was closed. A finalizer or a signal handler may do the same in its midst."""
     with _lock:
-        for place, commit in list(_commits.items()):
-            if not commit.users and commit.is_deleted:
-                del _commits[place]
+        for place in list(_commits):
+            commit = _commits.pop(place, None)
+            if commit is None:
+                continue
+            if commit.users or not commit.is_deleted:
+                _commits.setdefault(place, commit)
+            else:
                 commit.close()
 
 
@@ -150,6 +167,28 @@ def forget_commits() -> None:
 _lock = RLock()
 _commits: dict[tuple[int, int], LastCommit] = {}
 
+_CAN_MAP = sys.platform == "linux" and sys.implementation.name == "cpython" and sys.maxsize > 2**32
+_FAILED = 2**64 - 1
+
+
+def _map(descriptor: int) -> tuple[Callable[[], bytes], Callable[[], object]]:
+    """How to read the head from now on, until the second is called. No head if the system refuses."""
+    from ctypes import CDLL, c_int, c_long, c_size_t, c_ubyte, c_void_p
+
+    system = CDLL(None)
+    system.mmap.restype = c_void_p
+    system.mmap.argtypes = (c_void_p, c_size_t, c_int, c_int, c_int, c_long)
+    system.munmap.argtypes = (c_void_p, c_size_t)
+    address = system.mmap(None, HEAD_BYTES, mmap.PROT_READ, mmap.MAP_SHARED, descriptor, 0)
+    if address == _FAILED:
+        return _no_head, lambda: None
+    head = memoryview((c_ubyte * HEAD_BYTES).from_address(address))
+    return head.tobytes, partial(system.munmap, address, HEAD_BYTES)
+
+
+def _no_head() -> bytes:
+    return b"none"
+
 
 def _is_mapped(path: str) -> bool:
     """Whether SQLite, which does not tell what it maps, has mapped this file, and not one elsewhere."""
@@ -159,7 +198,7 @@ def _is_mapped(path: str) -> bool:
 
 def _is_next(before: bytes, now: bytes) -> bool:
     """Whether one commit of one page lies between the two. Each adds a frame or more to the log."""
-    if not before:
+    if not before or now[:_COPY_BYTES] != now[_COPY_BYTES:]:
         return False
     frame, salt = _commit_of(before)
     return _commit_of(now) == (frame + 1, salt)

@@ -109,17 +109,23 @@ class Link:
         self.waited = 0.0
         """Seconds that its writer has stood there."""
         self.pid = os.getpid()
+        self.closing = False
         self.open = True
 
     def close(self) -> None:
-        if self.open and self.pid == os.getpid():
-            self.open = False
+        if not self.open or self.closing or self.pid != os.getpid():
+            return
+        self.closing = True
+        try:
             if self.commit is not None:
                 leave(self.commit)
             # A cursor holds its last statement, and with that SQLite keeps a closed connection's files open.
             self.cursor.close()
             self.connection.close()
             close_those_deleted()
+        finally:
+            # Not before: a process that forks waits for it.
+            self.open = False
 
     def __del__(self) -> None:
         if hasattr(self, "open"):
@@ -376,18 +382,36 @@ _opening = RLock()
 _inherited: list[object] = []
 
 
+class _Closing(list[Link]):
+    """In place of the idle links while the process forks: there are none, and one given back is closed."""
+
+    def append(self, link: Link) -> None:
+        link.close()
+
+
 def _before_fork() -> None:
     _opening.acquire()
+    idle: list[list[Link]] = []
     for _ in range(int(_FORK_PATIENCE / 0.001)):
         files = list(_files)
         for file in files:
+            if not isinstance(file.idle, _Closing):
+                idle.append(file.idle)
+                file.idle = _Closing()
             file.close()
+        for links in idle:  # a thread that was about to give one back may not know of the new list
+            with suppress(IndexError):
+                while True:
+                    links.pop().close()
         if not any(file._open_links() for file in files):
             return
         sleep(0.001)  # other threads finish what they do; none can begin
 
 
 def _after_fork_in_parent() -> None:
+    for file in list(_files):
+        if isinstance(file.idle, _Closing):
+            file.idle = []
     _opening.release()
 
 

@@ -11,7 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
-from threading import Barrier
+from threading import Barrier, Event, Timer
+from time import monotonic
 
 import pytest
 
@@ -126,12 +127,67 @@ def test_a_connection_ends_with_its_backend(path: Path) -> None:
 def test_a_child_inherits_no_connection(backend: SQLiteBackend, path: Path) -> None:
     backend.swap(b"k", None, b"1")
 
-    def open_files() -> list[str]:
-        links = [f"/proc/self/fd/{number}" for number in os.listdir("/proc/self/fd")]
-        return [os.readlink(link) for link in links if os.path.islink(link)]
-
     assert str(path) in open_files()
-    assert [file for file in in_a_child(open_files) if file.startswith(str(path))] == []
+    assert inherited_by_a_child(path) == []
+    assert backend.get(b"k") == Entry(b"1", b"1")
+
+
+def open_files() -> list[str]:
+    links = [f"/proc/self/fd/{number}" for number in os.listdir("/proc/self/fd")]
+    return [os.readlink(link) for link in links if os.path.islink(link)]
+
+
+def inherited_by_a_child(path: Path) -> list[str]:
+    return [file for file in in_a_child(open_files) if file.startswith(str(path))]
+
+
+def test_threads_that_use_it_without_pause_do_not_keep_a_fork_waiting(
+    backend: SQLiteBackend, path: Path
+) -> None:
+    backend.swap(b"k", None, b"0")
+    ended = Event()
+
+    def read() -> None:
+        while not ended.is_set():
+            assert backend.get(b"k") is not None
+
+    def write() -> None:
+        while not ended.is_set():
+            entry = backend.get(b"k")
+            assert entry is not None
+            assert backend.swap(b"k", entry, b"%d" % (int(entry.body) + 1))
+
+    with ThreadPoolExecutor(3) as pool:
+        try:
+            threads = [pool.submit(action) for action in (read, read, write)]
+            began = monotonic()
+            for _ in range(20):
+                assert inherited_by_a_child(path) == []
+            assert monotonic() - began < 20, "each fork waits for 5 seconds at most, and then goes on without"
+        finally:
+            ended.set()
+        for thread in threads:
+            thread.result(30)
+
+
+def test_a_fork_waits_for_a_thread_that_closes_its_connection(backend: SQLiteBackend, path: Path) -> None:
+    backend.swap(b"k", None, b"1")
+    (link,) = backend._file._open_links()
+    cursor, closes, may_close = link.cursor, Event(), Event()
+
+    class Slow:
+        def close(self) -> None:
+            closes.set()
+            assert may_close.wait(30)
+            cursor.close()
+
+    link.cursor = Slow()  # type: ignore[assignment]
+    with ThreadPoolExecutor(1) as pool:
+        closed = pool.submit(backend.close)
+        assert closes.wait(30)
+        Timer(0.2, may_close.set).start()
+        assert inherited_by_a_child(path) == []
+        closed.result(30)
     assert backend.get(b"k") == Entry(b"1", b"1")
 
 

@@ -187,6 +187,47 @@ def test_what_a_slow_reader_brings_is_not_kept_over_a_commit(
     assert body_of(backend, KEY) == b"2"
 
 
+def test_a_look_at_a_half_written_head_proves_nothing(
+    backend: SQLiteBackend, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first half of the old log's last head, and the second of the new log's first: others then commit up
+    to the frame that it names, and our own commit is the one after it."""
+    for key in (KEY, OTHER):
+        put(backend, key, b"alive")
+    (link,) = backend._file._open_links()
+    assert link.commit is not None
+    plain = sqlite3.connect(path, isolation_level=None)
+    plain.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    for number in range(4):
+        elsewhere(path, KEY, b"%d" % number)
+    old = link.commit.head()
+    plain.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+    elsewhere(path, KEY, b"last")
+    new = link.commit.head()
+    assert old[32:40] != new[32:40]
+    with monkeypatch.context() as patch:
+        patch.setattr(link.commit, "head", lambda: old[:32] + new[32:])
+        assert body_of(backend, OTHER) == b"alive"
+    while link.commit.head()[16:20] != old[16:20]:
+        elsewhere(path, OTHER, b"revoked after %d" % int.from_bytes(link.commit.head()[16:20], sys.byteorder))
+    assert backend.swap(KEY, Entry(b"last", b"last"), b"mine")
+    assert body_of(backend, OTHER) == b"revoked after 3"
+    plain.close()
+
+
+def test_in_the_midst_of_itself_it_neither_waits_nor_forgets(backend: SQLiteBackend) -> None:
+    """A signal handler may ask the registry while its thread is about to remember something."""
+    put(backend, KEY, b"1")
+    (link,) = backend._file._open_links()
+    assert link.commit is not None
+    with link.commit._lock:
+        assert body_of(backend, KEY) == b"1"
+        put(backend, KEY, b"2")
+        assert body_of(backend, KEY) == b"2"
+    assert statements(backend, lambda: backend.get(KEY)) == ["SELECT"]
+    assert statements(backend, lambda: backend.get(KEY)) == []
+
+
 def test_while_the_log_is_empty_nothing_is_kept(backend: SQLiteBackend, path: Path) -> None:
     """Its head may look the same again after a crash: it has no last commit to name."""
     put(backend, KEY, b"1")
@@ -254,6 +295,49 @@ def test_no_descriptor_is_left_over(tmp_path: Path) -> None:
         backend.close()
         open_now.append(descriptors())
     assert len(set(open_now)) == 1
+
+
+def test_where_the_head_cannot_be_mapped_all_goes_on_without_it(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_commits, "_map", lambda descriptor: (sqlite_commits._no_head, int))
+    its_own = sqlite3.connect(path, isolation_level=None)
+    open_now = []
+    for number in range(5):
+        backend = opened(path)
+        put(backend, KEY, b"%d" % number)
+        its_own.execute("BEGIN IMMEDIATE")
+        assert body_of(backend, KEY) == b"%d" % number
+        assert statements(backend, lambda: backend.get(KEY)) == ["SELECT"]  # noqa: B023 - called at once
+        backend.close()
+        assert may_write(path) == "database is locked"
+        its_own.execute("COMMIT")
+        open_now.append(descriptors())
+    assert len(set(open_now)) == 1
+    its_own.close()
+
+
+def test_closing_in_the_midst_of_closing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sqlite_commits.close_those_deleted()
+    before = descriptors()
+    backends = [opened(tmp_path / f"{number}.db") for number in range(4)]
+    for backend in backends:
+        put(backend, KEY, b"1")
+    asked = []
+
+    def is_deleted(commit: LastCommit) -> bool:
+        asked.append(commit)
+        if len(asked) == 1:
+            for backend in backends:
+                backend.close()
+        return os.fstat(commit._descriptor).st_nlink == 0
+
+    monkeypatch.setattr(LastCommit, "is_deleted", property(is_deleted))
+    backends[0].close()
+    monkeypatch.undo()
+    sqlite_commits.close_those_deleted()
+    assert len(asked) > 1
+    assert descriptors() == before
 
 
 def test_a_descriptor_that_others_need_is_closed_with_the_last(path: Path) -> None:
