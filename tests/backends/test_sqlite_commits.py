@@ -288,7 +288,7 @@ def descriptors() -> int:
 
 def test_no_descriptor_is_left_over(tmp_path: Path) -> None:
     open_now = []
-    for number in range(20):
+    for number in range(6):
         backend = opened(tmp_path / f"{number}.db")
         put(backend, KEY, b"1")
         backend.get(KEY)
