@@ -23,6 +23,7 @@ from oauth_refresh.backends.base import Backend, Entry
 from oauth_refresh.backends.contract import SharedBackendContract
 from oauth_refresh.backends.sqlite import SQLiteBackend
 from oauth_refresh.backends.sqlite_commits import LastCommit
+from oauth_refresh.backends.sqlite_file import SQLiteFile
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only here is anything kept")
 
@@ -113,36 +114,20 @@ def test_an_own_rotation_leaves_the_rest_known(backend: SQLiteBackend) -> None:
     assert backend.get_two(KEY, OTHER) == (Entry(b"2", b"2"), Entry(b"1", b"1"))
 
 
-def test_a_commit_beside_an_own_rotation_is_not_overlooked(
-    backend: SQLiteBackend, path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("part", "name"), [(SQLiteFile, "patiently"), (LastCommit, "wrote")])
+def test_a_commit_right_before_or_after_an_own_rotation_is_not_overlooked(
+    backend: SQLiteBackend, path: Path, monkeypatch: pytest.MonkeyPatch, part: type, name: str
 ) -> None:
     for key in (KEY, OTHER):
         put(backend, key, b"1")
     both = backend.get_two(KEY, OTHER)
-    patiently = backend._file.patiently
+    as_it_is = getattr(part, name)
 
     def after_another(*arguments: object) -> object:
         elsewhere(path, OTHER, b"2")
-        return patiently(*arguments)  # type: ignore[arg-type]
+        return as_it_is(*arguments)
 
-    monkeypatch.setattr(backend._file, "patiently", after_another)
-    assert backend.swap(KEY, both[0], b"3")
-    assert backend.get_two(KEY, OTHER) == (Entry(b"3", b"3"), Entry(b"2", b"2"))
-
-
-def test_a_commit_right_after_an_own_rotation_is_not_overlooked(
-    backend: SQLiteBackend, path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for key in (KEY, OTHER):
-        put(backend, key, b"1")
-    both = backend.get_two(KEY, OTHER)
-    wrote = LastCommit.wrote
-
-    def after_another(*arguments: object) -> None:
-        elsewhere(path, OTHER, b"2")
-        wrote(*arguments)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(LastCommit, "wrote", after_another)
+    monkeypatch.setattr(part, name, after_another)
     assert backend.swap(KEY, both[0], b"3")
     assert backend.get_two(KEY, OTHER) == (Entry(b"3", b"3"), Entry(b"2", b"2"))
 
