@@ -16,7 +16,7 @@ def anew(ours: OAuthMiddleware, operation: Operation) -> Operation:
     forget_file = _forget_file(ours)
 
     def forgetful() -> object:
-        tokens.forget_keys()
+        tokens._keys_of.cache_clear()
         forget_file()
         return operation()
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hmac
 import struct
 from binascii import a2b_base64, b2a_base64
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from hashlib import sha256
 
@@ -164,7 +164,8 @@ def tag(key: bytes, seed: bytes, grant_id: bytes, generation: int, secret: bytes
 
     The seed is part of the key, so neither a leaked server secret nor a leaked registry forges a token.
     """
-    return _tag(_keys_of(key, seed)[1], grant_id, generation, secret)
+    # Not by the keys that are remembered: how long a forgery takes must not tell who was here lately.
+    return _tag(_tag_key(keyed(key), seed), grant_id, generation, secret)
 
 
 def _tag(tag_key: Pads, grant_id: bytes, generation: int, secret: bytes) -> bytes:
@@ -176,7 +177,11 @@ def _tag(tag_key: Pads, grant_id: bytes, generation: int, secret: bytes) -> byte
 def _keys_of(key: bytes, seed: bytes) -> tuple[Pads, Pads]:
     """What salts and tags of one grant are made with. Of the grants renewed last they are remembered."""
     digest = keyed(key)
-    return pads(digest(b"oauth_refresh/1 salt\0" + seed)), pads(digest(b"oauth_refresh/1 tag\0" + seed))
+    return pads(digest(b"oauth_refresh/1 salt\0" + seed)), _tag_key(digest, seed)
+
+
+def _tag_key(digest: Callable[[bytes], bytes], seed: bytes) -> Pads:
+    return pads(digest(b"oauth_refresh/1 tag\0" + seed))
 
 
 def verifying_key(presented: Presented, seed: bytes, secrets: Secrets) -> bytes | None:
@@ -215,11 +220,6 @@ class Link(Value, frozen=True, gc=False):
 def _rights_digest(rights: Rights) -> bytes:
     lines = (" ".join(sorted(rights.scopes)), " ".join(sorted(rights.audience)), rights.proof_key)
     return sha256("\n".join(lines).encode()).digest()
-
-
-def forget_keys() -> None:
-    """Forget what `derive` and `tag` remember, as a process that has just begun."""
-    _keys_of.cache_clear()
 
 
 def derive(key: bytes, seed: bytes, grant_id: bytes, generation: int, secret: bytes) -> Link:

@@ -394,3 +394,12 @@ def test_a_walk_does_not_allow_two_changes_of_secret():
 
 def test_the_longest_walk_under_one_secret_is_its_whole_line():
     assert walked((LINE.server_secret,), 64) == [line_of(*[LINE] * 64)]
+
+
+def test_a_forgery_neither_uses_nor_fills_the_keys_that_are_remembered() -> None:
+    tokens.derive(SECRET, SECRET, GRANT_ID, 1, SECRET)
+    before = tokens._keys_of.cache_info()
+    for seed in (SECRET, bytes(32)):
+        forged = tokens.Presented(tokens.REFRESH, GRANT_ID, SECRET, b"", 1, bytes(16))
+        assert tokens.verifying_key(forged, seed, tokens.Secrets((SECRET,))) is None
+    assert tokens._keys_of.cache_info() == before

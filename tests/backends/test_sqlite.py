@@ -170,7 +170,9 @@ def test_threads_that_use_it_without_pause_do_not_keep_a_fork_waiting(
             thread.result(30)
 
 
-def test_a_fork_waits_for_a_thread_that_closes_its_connection(backend: SQLiteBackend, path: Path) -> None:
+def test_a_fork_waits_for_a_thread_that_closes_its_connection(
+    backend: SQLiteBackend, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     backend.swap(b"k", None, b"1")
     (link,) = backend._file._open_links()
     cursor, closes, may_close = link.cursor, Event(), Event()
@@ -181,7 +183,7 @@ def test_a_fork_waits_for_a_thread_that_closes_its_connection(backend: SQLiteBac
             assert may_close.wait(30)
             cursor.close()
 
-    link.cursor = Slow()  # type: ignore[assignment]
+    monkeypatch.setattr(link, "cursor", Slow())
     with ThreadPoolExecutor(1) as pool:
         closed = pool.submit(backend.close)
         assert closes.wait(30)
