@@ -12,11 +12,12 @@ from .timing import Operation
 
 
 def anew(ours: OAuthMiddleware, operation: Operation) -> Operation:
-    """The operation, after the process forgot what it read of a SQLite file and the keys of every grant."""
+    """The operation, after the process forgot what it read of a SQLite file, and every grant and its keys."""
     forget_file = _forget_file(ours)
 
     def forgetful() -> object:
         tokens._keys_of.cache_clear()
+        ours.registry._encoded.clear()
         forget_file()
         return operation()
 

@@ -17,6 +17,7 @@ import msgspec
 from oauth_refresh.backends import json_format, open_backend
 from oauth_refresh.backends.base import Backend
 from oauth_refresh.backends.bulk import batches, create_many
+from oauth_refresh.pkce import kept
 from oauth_refresh.records import Access, Code, Grant, Previous, encode, forget_at, index_terms
 from oauth_refresh.tokens import hash_token, mint_access, mint_code, mint_refresh
 
@@ -75,7 +76,8 @@ def _record(grant: Grant) -> Record:
 
 
 def _grant(number: int, now: float) -> Grant:
-    code = Code(hash_token(mint_code(_id(number), bytes(32))), "c" * 43, "http://127.0.0.1:33418/", now, True)
+    challenge, redirect_uri = kept("c" * 43), "http://127.0.0.1:33418/"
+    code = Code(hash_token(mint_code(_id(number), bytes(32))), challenge, redirect_uri, now, True)
     replaced = Access(_drawn(b"replaced", number), None, None, "", now + 30)
     return Grant(
         id=_id(number),

@@ -25,6 +25,7 @@ from .values import Value
 
 TRIES = 8
 _REMEMBERED_MAX = 2048
+_ENCODED_MAX = 1024
 _TOKEN_LENGTHS = (68, 64)
 """Of an access token, and of one of the ancestor's file."""
 
@@ -64,6 +65,7 @@ class AccessChecks:
         self._interval = interval
         self._implied = implied
         self._judged: dict[bytes, _Judged] = {}
+        self._encoded: dict[bytes, tuple[bytes, Grant]] = {}
 
     def read(self, text: str) -> Presented | None:
         """The code or token that this text spells, or None. One of the ancestor's file is looked up."""
@@ -81,7 +83,7 @@ class AccessChecks:
         if len(access_token) not in _TOKEN_LENGTHS:
             return _NOISE
         try:
-            token_hash = sha256(access_token.encode("ascii")).digest()
+            token_hash = sha256(access_token.encode()).digest()
         except UnicodeEncodeError:
             return _NOISE
         # The record is read every time, so a revocation by another process counts at once. What is spared is
@@ -118,7 +120,7 @@ class AccessChecks:
         entry = self.backend.get(key)
         if entry is None:
             return Refuse("unknown")
-        grant = decode(entry.body, presented.grant_id)
+        grant = self._decoded(key, entry.body, presented.grant_id)
         now = self.clock()
         access = grants.check_access(grant, presented.hash, now)
         if isinstance(access, Refuse):
@@ -170,20 +172,31 @@ class AccessChecks:
         except RegistryError as error:
             log.warning("the use of a token could not be recorded: %s", error)
 
+    def _decoded(self, key: bytes, body: bytes, grant_id: bytes) -> Grant:
+        """The grant of this record. What this process has encoded itself it need not decode."""
+        known = self._encoded.get(key)
+        return known[1] if known is not None and known[0] == body else decode(body, grant_id)
+
     def _swap(self, entry: Entry | None, grant: Grant, copies: Copies = "none") -> bool:
-        body = encode(grant, None if entry is None else entry.body)
+        body = encode(grant, None if entry is None else entry[0])
         key = b"g" + grant.id
         try:
-            return self.backend.swap(key, entry, body, forget_at(grant), index_terms(grant), copies)
+            if not self.backend.swap(key, entry, body, forget_at(grant), index_terms(grant), copies):
+                return False
         except NotReplicatedError:
             raise
         except RegistryError:
             # Nobody knows whether the write arrived. If exactly this body is there, it did, and was ours:
             # every body that two requests may write alike answers both with the same tokens.
             now_there = self.backend.get(key)
-            if now_there is not None and now_there.body == body:
-                return True
-            raise
+            if now_there is None or now_there.body != body:
+                raise
+        # Properties are the application's, which may change what lies in them; the others cannot change.
+        if not grant.properties:
+            if len(self._encoded) >= _ENCODED_MAX:
+                self._encoded.clear()
+            self._encoded[key] = (body, grant)
+        return True
 
 
 def pause(attempt: int) -> None:

@@ -225,7 +225,7 @@ class Clients:
         if key is None:
             return self._get_elsewhere(client_id)
         entry = seen[key] if key in seen else self._backend.get(key)
-        return None if entry is None else _decode(entry.body)
+        return None if entry is None else _decode(entry[0])
 
     def _get_elsewhere(self, client_id: str) -> Client | None:
         configured = self._configured.get(client_id)
@@ -325,7 +325,8 @@ class Clients:
         """Whether the last note of its use is so young that no other is needed."""
         if self._used_ttl is None or client.forget_at is None:
             return client.forget_at is None
-        return client.forget_at - self._clock() > self._used_ttl - _RENEWED_AFTER
+        clock = self._clock
+        return client.forget_at - clock() > self._used_ttl - _RENEWED_AFTER
 
     def _swap(self, entry: Entry | None, client: Client, copies: Copies = "none") -> bool:
         key = _key(client.client_id)

@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .cases import Event
 
 log = logging.getLogger("oauth_refresh")
 
@@ -91,11 +95,15 @@ class Events:
         """Call `listener(name, fields)` for every event from now on. What it raises is logged and dropped."""
         self._listeners.append(listener)
 
-    def heard(self, name: str) -> bool:
-        """Whether anybody would hear of this event: else nobody needs to put its fields together."""
+    def are_heard(self, events: Iterable[Event]) -> bool:
+        """Whether anybody would hear of one of these: else nobody needs to put their fields together."""
         if self._listeners or _everywhere:
             return True
-        return log.isEnabledFor(_LEVELS.get(name, logging.INFO))
+        # Of every renewal, and a generator would take longer than what it asks.
+        for event in events:  # noqa: SIM110
+            if log.isEnabledFor(_LEVELS.get(event.name, logging.INFO)):
+                return True
+        return False
 
     def emit(self, name: str, fields: Mapping[str, object]) -> None:
         level = _LEVELS.get(name, logging.INFO)

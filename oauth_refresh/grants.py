@@ -23,8 +23,8 @@ from .tokens import (
     Presented,
     Rights,
     Secrets,
-    derive,
     derive_forward,
+    derive_pair,
     hash_token,
     verifying_key,
 )
@@ -158,9 +158,8 @@ def redeem(case: Case) -> Issue | Refuse:
     refusal = _judge_times(code.expires_at, case)
     if refusal is not None:
         return refusal
-    link = derive(case.secrets.keys[0], grant.seed, grant.id, 1, case.presented.secret)
     redeemed = replace(grant, code=replace(code, redeemed=True))
-    return _advance("redeemed", case.but(grant=redeemed), link, None, Event("code_redeemed"))
+    return _advance("redeemed", case.but(grant=redeemed), 1, None, Event("code_redeemed"))
 
 
 def _judge_code(code: Code, ask: Ask) -> Refuse | None:
@@ -178,9 +177,8 @@ def _judge_code(code: Code, ask: Ask) -> Refuse | None:
 def open_pair(grant: Grant, secret: bytes, now: float, policy: Policy, secrets: Secrets) -> Issue:
     """The first pair of a grant that begins without a code, derived from `secret` (32 random bytes)."""
     presented = Presented(REFRESH, grant.id, secret, b"")
-    link = derive(secrets.keys[0], grant.seed, grant.id, 1, secret)
     case = Case(grant, presented, Ask(), now, policy, secrets)
-    return _advance("created", case, link, None, Event("grant_created"))
+    return _advance("created", case, 1, None, Event("grant_created"))
 
 
 # --- exchange of a refresh token ------------------------------------------------------------------
@@ -257,7 +255,7 @@ def _rotate(case: Case) -> Issue | Refuse:
     if case.policy.reuse == "catch-up" or grant.rotations:
         case = case.but(grant=replace(grant, rotations=_rotations(case, 1)))
     previous = Previous(case.presented.hash, case.now, _lingering(case))
-    return _advance("rotated", case, _successor(case, grant.generation), previous, _ROTATED)
+    return _advance("rotated", case, grant.generation + 1, previous, _ROTATED)
 
 
 def _repeat_or_reuse(case: Case, previous: Previous) -> Issue | Refuse:
@@ -313,7 +311,7 @@ def _roll_forward(case: Case, key: bytes | None) -> Issue | Refuse:
     return _advance(
         "rolled_forward",
         case.but(grant=forward),
-        _successor(case, presented.generation),
+        presented.generation + 1,
         Previous(presented.hash, case.now, None),
         Event("registry_rolled_back", (("generations", skipped),)),
     )
@@ -322,25 +320,22 @@ def _roll_forward(case: Case, key: bytes | None) -> Issue | Refuse:
 # --- making pairs ---------------------------------------------------------------------------------
 
 
-def _successor(case: Case, generation: int) -> Link:
-    """The pair after the presented token, which is of this generation."""
-    grant = case.grant
-    return derive(case.secrets.keys[0], grant.seed, grant.id, generation + 1, case.presented.secret)
+def _advance(outcome: str, case: Case, generation: int, previous: Previous | None, event: Event) -> Issue:
+    """Make the pair after the presented token the current one, of this generation.
 
-
-def _advance(outcome: str, case: Case, link: Link, previous: Previous | None, event: Event) -> Issue:
-    """Make `link` the current pair, with full lifetimes that only the absolute end may cut."""
+    It has full lifetimes, which only the absolute end may cut.
+    """
     grant, now, policy = case.grant, case.now, case.policy
-    rights = _rights(case)
-    access_token = link.access_token(grant.id, 0, rights)
-    refresh_token = link.refresh_token(grant.id) if policy.issue_refresh else None
-    access = _new_access(access_token, rights, case)
+    rights, key = _rights(case), case.secrets.keys[0]
+    pair = derive_pair(key, grant.seed, grant.id, generation, case.presented.secret, rights)
+    access = _new_access(pair.access_hash, rights, case)
+    renewable = policy.issue_refresh
     stored = replace(
         grant,
         client_id=grant.client_id or case.ask.client_id or "",
-        generation=link.generation,
-        refresh_hash=b"" if refresh_token is None else hash_token(refresh_token),
-        refresh_expires_at=_capped(now + policy.refresh_ttl, grant.ends_at) if refresh_token else None,
+        generation=generation,
+        refresh_hash=pair.refresh_hash if renewable else b"",
+        refresh_expires_at=_capped(now + policy.refresh_ttl, grant.ends_at) if renewable else None,
         access=access,
         epoch=0,
         used=False,
@@ -348,7 +343,8 @@ def _advance(outcome: str, case: Case, link: Link, previous: Previous | None, ev
         late_repeats=grant.late_repeats if grant.late_marked else 0,
         late_marked=False,
     )
-    return Issue(outcome, stored, access_token, refresh_token, _seconds_left(access, now), rights, (event,))
+    refresh_token, left = pair.refresh_token if renewable else None, _seconds_left(access, now)
+    return Issue(outcome, stored, pair.access_token, refresh_token, left, rights, (event,))
 
 
 def _hand_out_again(
@@ -373,7 +369,7 @@ def _hand_out_again(
         if epoch > GENERATION_MAX:
             return Refuse("generations")
         access_token = link.access_token(grant.id, epoch, rights)
-        access = _new_access(access_token, rights, case)
+        access = _new_access(hash_token(access_token), rights, case)
         stored = replace(counted, access=access, epoch=epoch, previous=_moved_aside(case))
     repeated = Event("token_repeated", (("age", age), ("behind", behind)))
     return Issue(
@@ -416,12 +412,12 @@ def _rights(case: Case) -> Rights:
     return Rights(scopes, audience, ask.proof_key)
 
 
-def _new_access(access_token: str, rights: Rights, case: Case) -> Access:
+def _new_access(token_hash: bytes, rights: Rights, case: Case) -> Access:
     grant = case.grant
     expires_at = _capped(case.now + case.policy.access_ttl, grant.ends_at)
     scopes = None if rights.scopes == grant.scopes else rights.scopes
     audience = None if rights.audience == grant.resources else rights.audience
-    return Access(hash_token(access_token), scopes, audience, rights.proof_key, expires_at)
+    return Access(token_hash, scopes, audience, rights.proof_key, expires_at)
 
 
 def _capped(expires_at: float, end: float | None) -> float:

@@ -37,7 +37,8 @@ class Housekeeping:
         """The thread that has just been started to do it, if it is time."""
         if not self._interval:
             return None
-        due, now = self._due, self._clock()
+        due, clock = self._due, self._clock
+        now = clock()
         if due is not None and now < due[1]:
             return None
         if due is None or due[0] != os.getpid():

@@ -92,7 +92,8 @@ class OAuthMiddleware:
         except KeyError:
             plan = self._plan(method, path)
         if plan is _OURS:
-            return self._answer(environ, start_response)
+            answer = self._answer
+            return answer(environ, start_response)
         for key in self._removed:
             if key in environ:
                 del environ[key]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from base64 import urlsafe_b64encode
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 
 METHODS = ("S256",)
 """What the metadata offers. `plain` is not in it: it shows the verifier to whoever sees the request."""
@@ -47,13 +47,29 @@ def check_verifier(challenge: str | None, verifier: str | None) -> str | None:
     return None
 
 
-def verify(challenge: str, verifier: str) -> bool:
-    """Whether `challenge` is the unpadded base64url SHA-256 of `verifier` (RFC 7636 section 4.6).
+def kept(challenge: str) -> bytes | str:
+    """What to keep of a challenge: the 32 bytes that it spells, itself where it is not how they are spelt."""
+    if _CHALLENGE.fullmatch(challenge) is None:
+        return challenge
+    digest = urlsafe_b64decode(challenge + "=")
+    return digest if _spelt(digest) == challenge else challenge
+
+
+def verify(challenge: object, verifier: str) -> bool:
+    """Whether the challenge, as it was kept or in its text, is of this verifier (RFC 7636 section 4.6).
 
     In time that does not depend on where the two differ. False for a malformed verifier, and for an empty
     challenge always.
     """
-    if _VERIFIER.fullmatch(verifier) is None or not challenge.isascii():
+    if _VERIFIER.fullmatch(verifier) is None:
         return False
     digest = hashlib.sha256(verifier.encode("ascii")).digest()
-    return hmac.compare_digest(urlsafe_b64encode(digest).rstrip(b"="), challenge.encode("ascii"))
+    if isinstance(challenge, bytes):
+        return hmac.compare_digest(digest, challenge)
+    if not isinstance(challenge, str) or not challenge.isascii():
+        return False
+    return hmac.compare_digest(_spelt(digest).encode(), challenge.encode())
+
+
+def _spelt(digest: bytes) -> str:
+    return urlsafe_b64encode(digest).rstrip(b"=").decode("ascii")

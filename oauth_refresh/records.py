@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from functools import lru_cache
 from hashlib import sha256
+from typing import Any
 
 import msgspec
 
 from .errors import RegistryError
 
-FORMAT = 2
-"""The first byte of every encoded grant. The id is left out: it is the record's key.
+FORMAT = 3
+"""The first byte of every encoded grant; the second counts its fields. The id is left out: it is the record's
+key. So are the fields that only few grants need, at the end, where none of them says anything.
 
-The format before, which is still read, had the id in it, and named the scopes of each token.
+The format before, which is still read, counted in three bytes and always had all fields.
 """
 
 GRANT_ID_BYTES = 16
@@ -41,10 +43,13 @@ class Access(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class Code(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """The authorization code of the grant. Kept after its redemption, to recognise a second one."""
+    """The authorization code of the grant. Kept after its redemption, to recognise a second one.
+
+    `challenge` is of PKCE: what `pkce.kept` made of it, bytes or text (msgspec knows no union of the two).
+    """
 
     hash: bytes
-    challenge: str
+    challenge: Any
     redirect_uri: str
     expires_at: float
     redeemed: bool = False
@@ -107,20 +112,30 @@ class Grant(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 _FIELDS = len(Grant.__struct_fields__)
-_FORMAT_BYTE = bytes((FORMAT,))
-_FORMAT_BEFORE = bytes((FORMAT - 1,))
-_ARRAY = b"\xdc"
-_HEAD = _FORMAT_BYTE + _ARRAY + _FIELDS.to_bytes(2, "big")
-"""What a record begins with that has exactly the fields of this release."""
-
-_HEAD_BYTES = len(_HEAD)
-
 _ID_HEAD = b"\xc4\x10"
-_HEAD_TO_ID = _HEAD[1:] + _ID_HEAD
-"""What the encoder makes of such a grant begins with this, and goes on with its id."""
+_ARRAY = b"\xdc"
+_BEFORE_ID = 3
+_AFTER_ID = _BEFORE_ID + len(_ID_HEAD) + GRANT_ID_BYTES
+"""Where the second field begins in what the encoder makes: an array, counted in two bytes."""
 
-_AFTER_ID = 3 + len(_ID_HEAD) + GRANT_ID_BYTES
-"""Where the second field begins, in what the encoder makes of a grant."""
+_FORMAT_BYTE = bytes((FORMAT,))
+_FORMAT_BEFORE = bytes((FORMAT - 1,)) + _ARRAY
+_HEAD_BYTES = 2
+_SELDOM = b"".join(map(msgspec.msgpack.encode, (0, "", "", 0, False, (), "")))
+"""How the fields from epoch to label are encoded where none says anything.
+
+A grant in its first epoch and without rotations ends like this with no other values: text that does is not
+UTF-8, and of late repeats there are at most 255.
+"""
+
+_SELDOM_BYTES = len(_SELDOM)
+_SELDOM_FIELDS = 7
+_HEAD = bytes((FORMAT, _FIELDS))
+_SHORT_HEAD = bytes((FORMAT, _FIELDS - _SELDOM_FIELDS))
+_OURS = (_SHORT_HEAD, _HEAD)
+"""A record with other fields than those of this release begins otherwise."""
+
+_SHORT_TO_ID = _ARRAY + bytes((0, _FIELDS - _SELDOM_FIELDS)) + _ID_HEAD
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Grant)
@@ -129,27 +144,27 @@ _raw_decoder = msgspec.msgpack.Decoder(list[msgspec.Raw])
 
 def encode(grant: Grant, like: bytes | None = None) -> bytes:
     """The record as bytes. Trailing fields of `like` that this release does not know are carried over."""
-    fields = _encoder.encode(grant)[_AFTER_ID:]
-    if like is not None and like[:_HEAD_BYTES] != _HEAD:
+    made = _encoder.encode(grant)
+    if like is not None and not like.startswith(_OURS):
         tail = _unknown_tail(like)
         if tail:
-            count = _FIELDS + len(tail)
-            head = _FORMAT_BYTE + _ARRAY + count.to_bytes(2, "big")
-            return head + fields + b"".join(bytes(item) for item in tail)
-    return _HEAD + fields
+            count = bytes((FORMAT, _FIELDS + len(tail)))
+            return b"".join((count, made[_AFTER_ID:], *map(bytes, tail)))
+    if made.endswith(_SELDOM) and not grant.epoch and not grant.rotations:
+        return _SHORT_HEAD + made[_AFTER_ID:-_SELDOM_BYTES]
+    return _HEAD + made[_AFTER_ID:]
 
 
 def _unknown_tail(body: bytes) -> tuple[msgspec.Raw, ...]:
-    if int.from_bytes(body[2:4], "big") <= _FIELDS:
-        return ()
     return tuple(_raw_decoder.decode(_with_id(body, bytes(GRANT_ID_BYTES)))[_FIELDS:])
 
 
 def _with_id(body: bytes, grant_id: bytes) -> bytes:
-    if body[:1] == _FORMAT_BYTE:
-        return b"".join((body[1:_HEAD_BYTES], _ID_HEAD, grant_id, body[_HEAD_BYTES:]))
-    if body[:1] == _FORMAT_BEFORE:
-        return body[1:]
+    """As the encoder made it."""
+    if body.startswith(_FORMAT_BYTE):
+        return b"".join((_ARRAY, b"\0", body[1:_HEAD_BYTES], _ID_HEAD, grant_id, body[_HEAD_BYTES:]))
+    if body.startswith(_FORMAT_BEFORE):
+        return b"".join((body[1 : 1 + _BEFORE_ID], _ID_HEAD, grant_id, body[1 + _BEFORE_ID :]))
     raise RegistryError(
         f"a grant record has format {body[0] if body else 'none'}, this release reads format {FORMAT}: "
         "it was written by a newer release, or the registry is damaged"
@@ -162,8 +177,8 @@ def decode(body: bytes, grant_id: bytes) -> Grant:
     Raises `RegistryError` for a format that this release cannot read: that is never "no such grant".
     """
     try:
-        if body.startswith(_HEAD):
-            return _decoder.decode(_HEAD_TO_ID + grant_id + body[_HEAD_BYTES:])
+        if body.startswith(_SHORT_HEAD):
+            return _decoder.decode(_SHORT_TO_ID + grant_id + body[_HEAD_BYTES:])
         return _decoder.decode(_with_id(body, grant_id))
     except (msgspec.MsgspecError, ValueError) as error:
         # Text that is not UTF-8 raises UnicodeDecodeError, which is a ValueError and no MsgspecError.

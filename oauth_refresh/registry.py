@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from . import grants
+from . import grants, pkce
 from .access_checks import TRIES, AccessChecks, pause
 from .backends.base import Backend, Copies
 from .backends.bulk import reads_two_at_once
@@ -185,9 +185,8 @@ class TokenRegistry(AccessChecks):
         code = mint_code(grant_id, secret)
         grant = self._new_grant(subject, scopes, client_id, resources, None, None, grant_id)
         expires_at = grant.created_at + self._code_ttl
-        pending = msgspec.structs.replace(
-            grant, code=Code(hash_token(code), challenge, redirect_uri, expires_at)
-        )
+        bound = Code(hash_token(code), pkce.kept(challenge), redirect_uri, expires_at)
+        pending = msgspec.structs.replace(grant, code=bound)
         if self._keep(pending):
             self._emit((Event("code_issued"),), pending)
         return code
@@ -240,7 +239,7 @@ class TokenRegistry(AccessChecks):
 
     def redeem(self, code: Presented, ask: Ask, policy: Policy | None = None) -> Issue | Refuse:
         """Exchange an authorization code. Of any number of valid requests at most one gets tokens."""
-        return self._settle(code, ask, policy or self.policy, grants.redeem)
+        return self._settle(code, ask, self.policy if policy is None else policy, grants.redeem)
 
     def refresh(
         self, token: Presented, ask: Ask, policy: Policy | None = None, seen: Seen = NOTHING_SEEN
@@ -249,7 +248,7 @@ class TokenRegistry(AccessChecks):
 
         `seen` may hold the grant, read in the course of this request.
         """
-        return self._settle(token, ask, policy or self.policy, self._refresh, seen)
+        return self._settle(token, ask, self.policy if policy is None else policy, self._refresh, seen)
 
     def look_ahead(self, token: Presented, other: bytes) -> Seen:
         """The grant of this token and another record, where reading two is as quick as reading one."""
@@ -302,19 +301,19 @@ class TokenRegistry(AccessChecks):
         rule: Callable[[Case], Issue | Refuse],
         seen: Seen = NOTHING_SEEN,
     ) -> Issue | Refuse:
-        key = b"g" + presented.grant_id
+        key, clock = b"g" + presented.grant_id, self.clock
         for attempt in _ATTEMPTS:
             entry = seen[key] if not attempt and key in seen else self.backend.get(key)
-            now = self.clock()
+            now = clock()
             if entry is None:
                 grants.classify(grants.DUMMY, presented, self.secrets)
                 self.tell_refused("unknown_grant", presented)
                 return Refuse("noise")
-            grant = decode(entry.body, presented.grant_id)
+            grant = self._decoded(key, entry[0], presented.grant_id)
             terms = policy if self._terms is None else self._terms(grant, policy)
             answer = rule(Case(grant, presented, ask, now, terms, self.secrets))
             if answer.store is None or self._swap(entry, answer.store, _copies(answer)):
-                if not isinstance(answer, Issue) or self._is_heard(answer.events):
+                if not isinstance(answer, Issue) or self.events.are_heard(answer.events):
                     self._emit(events_of(answer, presented), answer.store or grant)
                 return answer
             pause(attempt)
@@ -438,13 +437,6 @@ class TokenRegistry(AccessChecks):
         """Emit the refusal of what came as a code or token of this kind, and is none."""
         event = malformed(kind)
         self.events.emit(event.name, {"grant": None, **dict(event.fields)})
-
-    def _is_heard(self, events: tuple[Event, ...]) -> bool:
-        # Of every renewal, and a generator would take longer than what it asks.
-        for event in events:  # noqa: SIM110
-            if self.events.heard(event.name):
-                return True
-        return False
 
     def _emit(self, events: tuple[Event, ...], grant: Grant) -> None:
         for event in events:

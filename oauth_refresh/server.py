@@ -7,7 +7,7 @@ import os
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator, Mapping
-from functools import cached_property, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
@@ -163,6 +163,7 @@ class Server:
             brand=brand(settings.logo, settings.brand_color),
             wordings=load_wordings(settings.translation_folder, settings.languages),
         )
+        self._secrets: Secrets | None = None
         self._users = UsersFile(settings.users_file) if settings.users_file else None
         self.proxies = Proxies(settings.trusted_proxies)
         self._identity_keys = tuple(environ_key(header) for header in settings.identity_headers)
@@ -206,10 +207,14 @@ class Server:
 
     # --- secrets and policies ---------------------------------------------------------------------
 
-    @cached_property
+    @property
     def secrets(self) -> Secrets:
         """The server secrets. Read or drawn at first use, for that may need the registry."""
-        return server_secrets(self.settings.server_secrets, self.backend)
+        # Not a `cached_property`: that writes through `__dict__`, and from then on Python 3.11 reads every
+        # other attribute of this object the slow way.
+        if self._secrets is None:
+            self._secrets = server_secrets(self.settings.server_secrets, self.backend)
+        return self._secrets
 
     def client_id_for(self, registration: Registration) -> str:
         """The id of a public client that registers with just this: the same for all who do.

@@ -31,6 +31,7 @@ TAG_BYTES = 16
 GENERATION_MAX = 2**32 - 1
 """The last generation, and the last epoch: both take four bytes."""
 
+_FIRST_EPOCH = bytes(4)
 _PLAIN_BYTES = GRANT_ID_BYTES + SECRET_BYTES
 _REFRESH_LAYOUT = struct.Struct(f">{GRANT_ID_BYTES}sI{SECRET_BYTES}s{TAG_BYTES}s")
 _REFRESH_BYTES = _REFRESH_LAYOUT.size
@@ -87,7 +88,7 @@ class Rights(Value, frozen=True, gc=False):
 
 
 def hash_token(text: str) -> bytes:
-    return sha256(text.encode("ascii")).digest()
+    return sha256(text.encode()).digest()
 
 
 def mint_code(grant_id: bytes, secret: bytes) -> str:
@@ -95,13 +96,20 @@ def mint_code(grant_id: bytes, secret: bytes) -> str:
 
 
 def mint_access(grant_id: bytes, secret: bytes) -> str:
-    return ACCESS + b2a_base64(grant_id + secret, newline=False).translate(_TO_URLSAFE).decode()
+    return _spelt_access(grant_id + secret).decode()
+
+
+def _spelt_access(raw: bytes) -> bytes:
+    return b"oat_" + b2a_base64(raw)[:-1].translate(_TO_URLSAFE)
 
 
 def mint_refresh(grant_id: bytes, generation: int, secret: bytes, tag: bytes) -> str:
-    raw = grant_id + generation.to_bytes(4, "big") + secret + tag
-    # Without the one character of padding that 68 bytes have.
-    return REFRESH + b2a_base64(raw, newline=False)[:-1].translate(_TO_URLSAFE).decode()
+    return _spelt_refresh(grant_id + generation.to_bytes(4, "big") + secret + tag).decode()
+
+
+def _spelt_refresh(raw: bytes) -> bytes:
+    # Without the one character of padding that 68 bytes have, and the end of the line.
+    return b"ort_" + b2a_base64(raw)[:-2].translate(_TO_URLSAFE)
 
 
 def read(text: str) -> Presented | None:
@@ -110,7 +118,7 @@ def read(text: str) -> Presented | None:
     Strict: prefix, length, alphabet and zero spare bits, so that no token has a second spelling.
     """
     try:
-        ascii_text = text.encode("ascii")
+        ascii_text = text.encode()  # anything else is longer, or has foreign characters
     except UnicodeEncodeError:
         return None
     kind = text[:4]
@@ -165,12 +173,11 @@ def tag(key: bytes, seed: bytes, grant_id: bytes, generation: int, secret: bytes
     The seed is part of the key, so neither a leaked server secret nor a leaked registry forges a token.
     """
     # Not by the keys that are remembered: how long a forgery takes must not tell who was here lately.
-    return _tag(_tag_key(keyed(key), seed), grant_id, generation, secret)
+    return _tag(_tag_key(keyed(key), seed), grant_id + generation.to_bytes(4, "big") + secret)
 
 
-def _tag(tag_key: Pads, grant_id: bytes, generation: int, secret: bytes) -> bytes:
-    message = b"refresh\0" + grant_id + generation.to_bytes(4, "big") + secret
-    return hmac_of_pads(tag_key, message)[:TAG_BYTES]
+def _tag(tag_key: Pads, signed: bytes) -> bytes:
+    return hmac_of_pads(tag_key, b"refresh\0" + signed)[:TAG_BYTES]
 
 
 @lru_cache(1024)
@@ -198,6 +205,8 @@ class Link(Value, frozen=True, gc=False):
     """One generation of a grant's line: its refresh secret, and the salt from which its tokens follow."""
 
     generation: int
+    counted: bytes
+    """The generation, as it stands in the token."""
     refresh_secret: bytes
     salt: bytes
     parent: Pads
@@ -208,11 +217,12 @@ class Link(Value, frozen=True, gc=False):
         return f"<link of generation {self.generation}>"
 
     def refresh_token(self, grant_id: bytes) -> str:
-        signature = _tag(self.tag_key, grant_id, self.generation, self.refresh_secret)
-        return mint_refresh(grant_id, self.generation, self.refresh_secret, signature)
+        signed = grant_id + self.counted + self.refresh_secret
+        return _spelt_refresh(signed + _tag(self.tag_key, signed)).decode()
 
     def access_token(self, grant_id: bytes, epoch: int, rights: Rights) -> str:
-        message = b"access\0" + self.salt + epoch.to_bytes(4, "big") + _rights_digest(rights)
+        counted = epoch.to_bytes(4, "big") if epoch else _FIRST_EPOCH
+        message = b"access\0" + self.salt + counted + _rights_digest(rights)
         return mint_access(grant_id, hmac_of_pads(self.parent, message))
 
 
@@ -225,9 +235,49 @@ def _rights_digest(rights: Rights) -> bytes:
 def derive(key: bytes, seed: bytes, grant_id: bytes, generation: int, secret: bytes) -> Link:
     """The link of this generation, from the secret of the one before it (for the first, the code's)."""
     salt_key, tag_key = _keys_of(key, seed)
-    salt = hmac_of_pads(salt_key, grant_id + generation.to_bytes(4, "big"))
+    counted = generation.to_bytes(4, "big")
+    salt = hmac_of_pads(salt_key, grant_id + counted)
     parent = pads(secret)
-    return Link(generation, hmac_of_pads(parent, b"refresh\0" + salt), salt, parent, tag_key)
+    return Link(generation, counted, hmac_of_pads(parent, b"refresh\0" + salt), salt, parent, tag_key)
+
+
+class Pair(Value, frozen=True, gc=False):
+    """A refresh token and its first access token, and the hashes under which they are kept."""
+
+    refresh_token: str
+    refresh_hash: bytes
+    access_token: str
+    access_hash: bytes
+
+    def __repr__(self) -> str:
+        return "<a pair>"
+
+
+def derive_pair(
+    key: bytes, seed: bytes, grant_id: bytes, generation: int, secret: bytes, rights: Rights
+) -> Pair:
+    """The pair of the link that `derive` gives for the same.
+
+    Spelled out, because every renewal makes one: eleven calls of the same few functions, with nothing between
+    that would push them out of the processor's cache of instructions, take a third less time.
+    """
+    (salt_inner, salt_outer), (tag_inner, tag_outer) = _keys_of(key, seed)
+    inner, outer = pads(secret)
+    counted = generation.to_bytes(4, "big")
+    salt = sha256(salt_outer + sha256(salt_inner + grant_id + counted).digest()).digest()
+    refresh_secret = sha256(outer + sha256(inner + b"refresh\0" + salt).digest()).digest()
+    signed = grant_id + counted + refresh_secret
+    signature = sha256(tag_outer + sha256(tag_inner + b"refresh\0" + signed).digest()).digest()
+    message = b"access\0" + salt + _FIRST_EPOCH + _rights_digest(rights)
+    access_secret = sha256(outer + sha256(inner + message).digest()).digest()
+    refresh_token = _spelt_refresh(signed + signature[:TAG_BYTES])
+    access_token = _spelt_access(grant_id + access_secret)
+    return Pair(
+        refresh_token.decode(),
+        sha256(refresh_token).digest(),
+        access_token.decode(),
+        sha256(access_token).digest(),
+    )
 
 
 def derive_forward(

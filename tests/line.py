@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from oauth_refresh import grants
 from oauth_refresh.cases import Ask, Case, Event, Issue, Policy, Refuse
+from oauth_refresh.pkce import kept
 from oauth_refresh.records import Access, Code, Grant, decode, encode
 from oauth_refresh.tokens import Presented, Secrets, read
 
@@ -30,7 +31,7 @@ START = 1_700_000_000.0
 ACCESS_TTL, REFRESH_TTL, CODE_TTL, GRACE = 3600.0, 86400.0, 60.0, 60.0
 POLICY = Policy(ACCESS_TTL, REFRESH_TTL, GRACE)
 
-WAITING_CODE = Code(sha256(CODE.encode()).digest(), CHALLENGE, REDIRECT_URI, START + CODE_TTL)
+WAITING_CODE = Code(sha256(CODE.encode()).digest(), kept(CHALLENGE), REDIRECT_URI, START + CODE_TTL)
 PENDING = Grant(
     id=GRANT_ID,
     client_id=CLIENT,

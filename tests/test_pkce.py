@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oauth_refresh.pkce import METHODS, check_challenge, check_verifier, verify
+from oauth_refresh.pkce import METHODS, check_challenge, check_verifier, kept, verify
 
 # RFC 7636 appendix B
 VERIFIER = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
@@ -115,6 +115,29 @@ def test_every_well_formed_pair_passes(verifier):
     assert check_challenge(challenge, "S256") is None
     assert check_verifier(challenge, verifier) is None
     assert verify(challenge, verifier)
+    assert kept(challenge) == hashlib.sha256(verifier.encode()).digest()
+    assert verify(kept(challenge), verifier)
+    assert not verify(kept(challenge), verifier[:-1] + ("a" if verifier[-1] != "a" else "b"))
+
+
+@given(st.text(alphabet="ABCDwxyz0189-_", min_size=42, max_size=44) | st.text())
+def test_what_is_kept_of_a_challenge_spells_it(challenge):
+    """A challenge whose last letter spells more than 32 bytes is right for no verifier, and stays so."""
+    found = kept(challenge)
+    if isinstance(found, bytes):
+        assert len(found) == 32
+        found = urlsafe_b64encode(found).decode().rstrip("=")
+    assert found == challenge
+
+
+def test_a_second_spelling_of_a_challenge_stays_wrong():
+    assert kept(CHALLENGE[:-1] + "N") == CHALLENGE[:-1] + "N"
+    assert not verify(kept(CHALLENGE[:-1] + "N"), VERIFIER)
+
+
+@pytest.mark.parametrize("damaged", [None, 7, ["a"], b"", b"short"])
+def test_a_damaged_challenge_is_right_for_no_verifier(damaged):
+    assert not verify(damaged, VERIFIER)
 
 
 @given(st.text(max_size=42) | st.text(alphabet=UNRESERVED, min_size=129, max_size=140))
@@ -134,4 +157,5 @@ def test_the_comparison_takes_constant_time(monkeypatch):
     monkeypatch.setattr(hmac, "compare_digest", compare)
     assert not verify("A" * 43, VERIFIER)
     assert verify(CHALLENGE, VERIFIER)
-    assert compared == [b"A" * 43, CHALLENGE.encode()]
+    assert verify(kept(CHALLENGE), VERIFIER)
+    assert compared == [b"A" * 43, CHALLENGE.encode(), kept(CHALLENGE)]

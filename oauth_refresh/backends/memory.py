@@ -15,6 +15,7 @@ from oauth_refresh.errors import ConfigurationError
 logger = logging.getLogger("oauth_refresh")
 
 
+_new_tuple = tuple.__new__
 _Notes = tuple["float | None", tuple[bytes, ...]]
 """When a record may be forgotten, and its index terms."""
 _NO_NOTES: _Notes = (None, ())
@@ -68,7 +69,7 @@ class MemoryBackend:
             if body is None:
                 self._remove(key)
             else:
-                self._put(key, tuple.__new__(Entry, (body, body)), notes)
+                self._put(key, _new_tuple(Entry, (body, body)), notes)
             return True
         finally:
             lock.release()
@@ -98,12 +99,13 @@ class MemoryBackend:
     def _put(self, key: bytes, entry: Entry, notes: _Notes) -> None:
         _, before = self._notes.get(key, _NO_NOTES)
         _, terms = notes
-        if terms != before:
+        moved = terms is not before and terms != before
+        if moved:
             for term in terms:
                 self._named.setdefault(term, set()).add(key)
         self._entries[key] = entry
         self._notes[key] = notes
-        if terms != before:
+        if moved:
             self._forget_terms(key, set(before).difference(terms))
 
     def _remove(self, key: bytes) -> None:

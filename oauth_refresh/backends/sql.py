@@ -42,6 +42,8 @@ from oauth_refresh.backends.sql_trouble import ConnectionLostError, is_conflict,
 
 logger = logging.getLogger("oauth_refresh")
 
+_new_tuple = tuple.__new__
+
 _ENGINES = ("postgresql", "mysql", "mariadb")
 
 _DRIVERS = {
@@ -250,7 +252,7 @@ def _entry(body: Any) -> Entry | None:
     if body is None:
         return None
     body = bytes(body)
-    return tuple.__new__(Entry, (body, body))  # half the time of `Entry(…)`
+    return _new_tuple(Entry, (body, body))  # half the time of `Entry(…)`
 
 
 def open_url(url: str, *, base_dir: str | None = None) -> Backend:

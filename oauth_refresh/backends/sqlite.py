@@ -12,6 +12,7 @@ writes one page:
   UPDATE itself, which then leaves `named` alone.
 - `record.day` is the day of `expires_at`, and indexed in its place: the time changes with every rotation,
   the day seldom.
+- `record.expires_at` is the end of its second: SQLite stores whole numbers in half the bytes.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from hashlib import blake2b
+from math import ceil
 from typing import Any
 
 from oauth_refresh.backends import split_url
@@ -38,13 +40,14 @@ SCHEMA_VERSION = 1
 SYNCHRONOUS = ("normal", "full", "extra")
 TIMEOUT_MAX = 600.0
 
-_DAY_SECONDS = 86400.0
+_DAY_SECONDS = 86400
 _HASH_BYTES = 8
-_PAGE_BYTES = 8192  # at SQLite's own 4096 a record some bytes larger would take a seventh of a page
+_PAGE_BYTES = 4096  # of 8192, which wastes less, a rotation takes 5 % longer
 _HASHES_MAX = 1024
 _KEYS_AT_ONCE = 500
 _DEAD_AT_ONCE = 200
 _UNREAD: Any = object()
+_new_tuple = tuple.__new__
 
 _SCHEMA = (
     "CREATE TABLE setting (name TEXT NOT NULL PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID",
@@ -83,7 +86,7 @@ _DEAD = (
     " WHERE day <= ? AND (day, id) > (?, ?) AND expires_at <= ? ORDER BY day, id LIMIT ?"
 )
 
-_State = tuple[bytes, "float | None", bytes, "int | None"]
+_State = tuple[bytes, "int | None", bytes, "int | None"]
 """Of one record: body, expires_at, hashes of its terms, day."""
 
 
@@ -177,7 +180,7 @@ class SQLiteBackend:
         with self._file.writing() as link:
             if body is None:
                 return old is not None and self._delete(link, key, old.version)
-            state = (body, expires_at, _hashes(link, terms), _day_of(expires_at))
+            state = _state(link, body, expires_at, terms)
             if old is None:
                 return self._create(link, key, state)
             return self._replace(link, key, old.version, state)
@@ -187,7 +190,7 @@ class SQLiteBackend:
         created = 0
         with self._file.writing() as link, self._file.transaction(link):
             for key, body, expires_at, terms in rows:
-                state = (body, expires_at, _hashes(link, terms), _day_of(expires_at))
+                state = _state(link, body, expires_at, terms)
                 if link.execute(_CREATE, (key, *state)).rowcount == 1:
                     _name(link, link.cursor.lastrowid or 0, b"", state[2])
                     created += 1
@@ -271,7 +274,7 @@ class SQLiteBackend:
 
 
 def _entry(body: bytes | None) -> Entry | None:
-    return None if body is None else tuple.__new__(Entry, (body, body))  # half the time of `Entry(…)`
+    return None if body is None else _new_tuple(Entry, (body, body))  # half the time of `Entry(…)`
 
 
 def open_url(url: str, *, base_dir: str | None = None) -> Backend:
@@ -348,8 +351,12 @@ def _name(link: Link, record: int, before: bytes, after: bytes) -> None:
         link.execute(_NAME, (term, record))
 
 
-def _day_of(expires_at: float | None) -> int | None:
-    return None if expires_at is None else int(expires_at // _DAY_SECONDS)
+def _state(link: Link, body: bytes, expires_at: float | None, terms: Iterable[bytes]) -> _State:
+    hashes = _hashes(link, tuple(terms))
+    if expires_at is None:
+        return body, None, hashes, None
+    end = ceil(expires_at)
+    return body, end, hashes, end // _DAY_SECONDS
 
 
 def _hashes(link: Link, terms: tuple[bytes, ...]) -> bytes:

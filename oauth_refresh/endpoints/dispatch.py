@@ -167,7 +167,8 @@ class Endpoints:
             addresses = self._server.addresses.of(environ)
             if addresses is None:
                 return json_response({"error": "server_error", "error_description": NOT_CONFIGURED}, 500)
-            return endpoint.answer(self._server, environ, addresses)
+            answer = endpoint.answer
+            return answer(self._server, environ, addresses)
         except OAuthError as error:
             self._tell(method, environ["PATH_INFO"], error)
             return self._page(environ, error) if as_page else error_response(error)

@@ -97,7 +97,9 @@ def _refresh(server: Server, form: Parameters, credentials: Credentials, address
     if credentials.client_id is None:
         refresh_token = _presented(server, form, "refresh_token", REFRESH)
         return _rotate(server, form, _named_by(server, refresh_token), refresh_token, addresses)
-    token, seen = _look_ahead(server, form, credentials)
+    token, seen = None, NOTHING_SEEN
+    if server.registry.looks_ahead:
+        token, seen = _look_ahead(server, form, credentials.client_id)
     client = server.clients.authenticate(credentials, seen)
     try:
         refresh_token = token or _presented(server, form, "refresh_token", REFRESH)
@@ -110,11 +112,9 @@ def _refresh(server: Server, form: Parameters, credentials: Credentials, address
         raise
 
 
-def _look_ahead(server: Server, form: Parameters, credentials: Credentials) -> tuple[Presented | None, Seen]:
+def _look_ahead(server: Server, form: Parameters, client_id: str) -> tuple[Presented | None, Seen]:
     """Client and grant together: to a store across the network the second read would be a trip of its own."""
-    if not server.registry.looks_ahead or credentials.client_id is None:
-        return None, NOTHING_SEEN
-    key, token = server.clients.key(credentials.client_id), read(form.get("refresh_token") or "")
+    key, token = server.clients.key(client_id), read(form.get("refresh_token") or "")
     if key is None or token is None or token.kind != REFRESH:
         return None, NOTHING_SEEN
     return token, server.registry.look_ahead(token, key)
@@ -176,7 +176,7 @@ def _presented(server: Server, form: Parameters, name: str, kind: str) -> Presen
         raise InvalidRequest(f"{name}: missing")
     if not form.plain:
         form.require_printable((name,))
-    presented = server.registry.read(text)
+    presented = read(text) or server.registry.read(text)
     if presented is not None and presented.kind == kind:
         return presented
     error = InvalidGrant(

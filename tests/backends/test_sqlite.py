@@ -60,7 +60,14 @@ def test_a_rotation_writes_one_page(backend: SQLiteBackend, path: Path) -> None:
     for lap in range(3):
         before = log.stat().st_size if log.exists() else 32
         assert backend.swap(key, backend.get(key), b"%450d" % lap, NOW + lap, terms)
-        assert log.stat().st_size - max(before, 32) == 24 + 8192
+        assert log.stat().st_size - max(before, 32) == 24 + 4096
+
+
+def test_a_record_may_be_forgotten_at_the_end_of_its_second(backend: SQLiteBackend) -> None:
+    """A whole number takes half the room of a time, and to forget late does no harm."""
+    backend.swap(b"k", None, b"1", NOW + 0.25)
+    assert backend.purge(NOW + 0.5) == 0
+    assert backend.purge(NOW + 1) == 1
 
 
 @pytest.mark.parametrize(("setting", "level"), [("normal", 1), ("full", 2), ("extra", 3)])
