@@ -207,12 +207,14 @@ def refresh(case: Case) -> Issue | Refuse:
 
 
 def _judge_client_and_end(case: Case) -> Refuse | None:
-    refusal = _judge_client(case)
-    if refusal is not None:
-        return refusal
-    if case.grant.revoked_at is not None:
+    grant = case.grant
+    if case.ask.client_id != grant.client_id:
+        refusal = _judge_client(case)
+        if refusal is not None:
+            return refusal
+    if grant.revoked_at is not None:
         return Refuse("revoked")
-    return None if alive(case.grant.ends_at, case.now) else Refuse("ended")
+    return None if grant.ends_at is None or alive(grant.ends_at, case.now) else Refuse("ended")
 
 
 def _judge_client(case: Case) -> Refuse | None:
@@ -328,23 +330,28 @@ def _advance(outcome: str, case: Case, generation: int, previous: Previous | Non
     grant, now, policy = case.grant, case.now, case.policy
     rights, key = _rights(case), case.secrets.keys[0]
     pair = derive_pair(key, grant.seed, grant.id, generation, case.presented.secret, rights)
-    access = _new_access(pair.access_hash, rights, case)
+    expires_at, refresh_expires_at = now + policy.access_ttl, now + policy.refresh_ttl
+    if grant.ends_at is not None:
+        expires_at, refresh_expires_at = (
+            min(expires_at, grant.ends_at),
+            min(refresh_expires_at, grant.ends_at),
+        )
     renewable = policy.issue_refresh
     stored = replace(
         grant,
         client_id=grant.client_id or case.ask.client_id or "",
         generation=generation,
         refresh_hash=pair.refresh_hash if renewable else b"",
-        refresh_expires_at=_capped(now + policy.refresh_ttl, grant.ends_at) if renewable else None,
-        access=access,
+        refresh_expires_at=refresh_expires_at if renewable else None,
+        access=_access(pair.access_hash, rights, grant, expires_at),
         epoch=0,
         used=False,
         previous=previous,
         late_repeats=grant.late_repeats if grant.late_marked else 0,
         late_marked=False,
     )
-    refresh_token, left = pair.refresh_token if renewable else None, _seconds_left(access, now)
-    return Issue(outcome, stored, pair.access_token, refresh_token, left, rights, (event,))
+    refresh_token = pair.refresh_token if renewable else None
+    return Issue(outcome, stored, pair.access_token, refresh_token, int(expires_at - now), rights, (event,))
 
 
 def _hand_out_again(
@@ -369,7 +376,9 @@ def _hand_out_again(
         if epoch > GENERATION_MAX:
             return Refuse("generations")
         access_token = link.access_token(grant.id, epoch, rights)
-        access = _new_access(hash_token(access_token), rights, case)
+        expires_at = now + case.policy.access_ttl
+        expires_at = expires_at if grant.ends_at is None else min(expires_at, grant.ends_at)
+        access = _access(hash_token(access_token), rights, grant, expires_at)
         stored = replace(counted, access=access, epoch=epoch, previous=_moved_aside(case))
     repeated = Event("token_repeated", (("age", age), ("behind", behind)))
     return Issue(
@@ -412,16 +421,10 @@ def _rights(case: Case) -> Rights:
     return Rights(scopes, audience, ask.proof_key)
 
 
-def _new_access(token_hash: bytes, rights: Rights, case: Case) -> Access:
-    grant = case.grant
-    expires_at = _capped(case.now + case.policy.access_ttl, grant.ends_at)
+def _access(token_hash: bytes, rights: Rights, grant: Grant, expires_at: float) -> Access:
     scopes = None if rights.scopes == grant.scopes else rights.scopes
     audience = None if rights.audience == grant.resources else rights.audience
     return Access(token_hash, scopes, audience, rights.proof_key, expires_at)
-
-
-def _capped(expires_at: float, end: float | None) -> float:
-    return expires_at if end is None else min(expires_at, end)
 
 
 def _seconds_left(access: Access, now: float) -> int:

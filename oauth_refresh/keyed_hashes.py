@@ -10,19 +10,19 @@ from collections.abc import Callable
 from functools import lru_cache
 from hashlib import sha256
 
-_BLOCK_BYTES = 64
-_INNER = bytes(byte ^ 0x36 for byte in range(256))
-_OUTER = bytes(byte ^ 0x5C for byte in range(256))
+BLOCK_BYTES = 64
+INNER = bytes(byte ^ 0x36 for byte in range(256))
+OUTER = bytes(byte ^ 0x5C for byte in range(256))
 
 Pads = tuple[bytes, bytes]
 """What the inner and the outer hash begin with under a key. As secret as the key."""
 
 
 def pads(key: bytes) -> Pads:
-    if len(key) > _BLOCK_BYTES:
+    if len(key) > BLOCK_BYTES:
         key = sha256(key).digest()
-    block = key.ljust(_BLOCK_BYTES, b"\0")
-    return block.translate(_INNER), block.translate(_OUTER)
+    block = key.ljust(BLOCK_BYTES, b"\0")
+    return block.translate(INNER), block.translate(OUTER)
 
 
 def hmac_of_pads(key: Pads, message: bytes) -> bytes:

@@ -239,7 +239,7 @@ class TokenRegistry(AccessChecks):
 
     def redeem(self, code: Presented, ask: Ask, policy: Policy | None = None) -> Issue | Refuse:
         """Exchange an authorization code. Of any number of valid requests at most one gets tokens."""
-        return self._settle(code, ask, self.policy if policy is None else policy, grants.redeem)
+        return self._settle(code, ask, self.policy if policy is None else policy, grants.redeem, "wanted")
 
     def refresh(
         self, token: Presented, ask: Ask, policy: Policy | None = None, seen: Seen = NOTHING_SEEN
@@ -248,7 +248,9 @@ class TokenRegistry(AccessChecks):
 
         `seen` may hold the grant, read in the course of this request.
         """
-        return self._settle(token, ask, self.policy if policy is None else policy, self._refresh, seen)
+        # If a rotation is lost, the roll forward has it.
+        policy = self.policy if policy is None else policy
+        return self._settle(token, ask, policy, self._refresh, "none", seen)
 
     def look_ahead(self, token: Presented, other: bytes) -> Seen:
         """The grant of this token and another record, where reading two is as quick as reading one."""
@@ -299,21 +301,26 @@ class TokenRegistry(AccessChecks):
         ask: Ask,
         policy: Policy,
         rule: Callable[[Case], Issue | Refuse],
+        copies: Copies,
         seen: Seen = NOTHING_SEEN,
     ) -> Issue | Refuse:
-        key, clock = b"g" + presented.grant_id, self.clock
+        key, clock, secrets = b"g" + presented.grant_id, self.clock, self._secrets
+        if not isinstance(secrets, Secrets):
+            secrets = self.secrets
         for attempt in _ATTEMPTS:
             entry = seen[key] if not attempt and key in seen else self.backend.get(key)
             now = clock()
             if entry is None:
-                grants.classify(grants.DUMMY, presented, self.secrets)
+                grants.classify(grants.DUMMY, presented, secrets)
                 self.tell_refused("unknown_grant", presented)
                 return Refuse("noise")
             grant = self._decoded(key, entry[0], presented.grant_id)
             terms = policy if self._terms is None else self._terms(grant, policy)
-            answer = rule(Case(grant, presented, ask, now, terms, self.secrets))
-            if answer.store is None or self._swap(entry, answer.store, _copies(answer)):
-                if not isinstance(answer, Issue) or self.events.are_heard(answer.events):
+            answer = rule(Case(grant, presented, ask, now, terms, secrets))
+            is_issue = isinstance(answer, Issue)
+            # A failover must not bring back what was revoked.
+            if answer.store is None or self._swap(entry, answer.store, copies if is_issue else "required"):
+                if not is_issue or self.events.are_heard(answer.events):
                     self._emit(events_of(answer, presented), answer.store or grant)
                 return answer
             pause(attempt)
@@ -442,13 +449,6 @@ class TokenRegistry(AccessChecks):
         for event in events:
             fields = {"grant": grant.id.hex(), "client": grant.client_id, "subject": grant.subject}
             self.events.emit(event.name, {**fields, "generation": grant.generation, **dict(event.fields)})
-
-
-def _copies(answer: Issue | Refuse) -> Copies:
-    """Which writes wait for a replica. A rotation does not: if it is lost, the roll forward has it."""
-    if not isinstance(answer, Issue):
-        return "required"
-    return "wanted" if answer.outcome == "redeemed" else "none"
 
 
 def _issued(issue: Issue, grant_id: bytes) -> Issued:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from hashlib import sha256
 
-from .keyed_hashes import Pads, hmac_of_pads, keyed, pads
+from .keyed_hashes import BLOCK_BYTES, INNER, OUTER, Pads, hmac_of_pads, keyed, pads
 from .records import GRANT_ID_BYTES
 from .values import Value
 
@@ -32,12 +32,15 @@ GENERATION_MAX = 2**32 - 1
 """The last generation, and the last epoch: both take four bytes."""
 
 _FIRST_EPOCH = bytes(4)
-_PLAIN_BYTES = GRANT_ID_BYTES + SECRET_BYTES
-_REFRESH_LAYOUT = struct.Struct(f">{GRANT_ID_BYTES}sI{SECRET_BYTES}s{TAG_BYTES}s")
+# The prefixes, of four letters, spell three bytes like the rest of the text.
+_PLAIN_LAYOUT = struct.Struct(f">3x{GRANT_ID_BYTES}s{SECRET_BYTES}s")
+_REFRESH_LAYOUT = struct.Struct(f">3x{GRANT_ID_BYTES}sI{SECRET_BYTES}s{TAG_BYTES}s")
+_PLAIN_BYTES = _PLAIN_LAYOUT.size
 _REFRESH_BYTES = _REFRESH_LAYOUT.size
 _PLAIN_LENGTH = 68
 _REFRESH_LENGTH = 95
 
+_plain_parts = _PLAIN_LAYOUT.unpack
 _refresh_parts = _REFRESH_LAYOUT.unpack
 _WITHOUT_SPARE_BITS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"[::4])
 _HEX = frozenset("0123456789abcdef")
@@ -133,7 +136,7 @@ def read(text: str) -> Presented | None:
     else:
         return None
     try:
-        raw = a2b_base64(ascii_text[4:].translate(_FROM_URLSAFE) + padding)
+        raw = a2b_base64(ascii_text.translate(_FROM_URLSAFE) + padding)
     except ValueError:
         return None
     if len(raw) != byte_count:  # a foreign character leaves it short
@@ -141,7 +144,8 @@ def read(text: str) -> Presented | None:
     if kind == REFRESH:
         grant_id, generation, secret, tag = _refresh_parts(raw)
         return Presented(REFRESH, grant_id, secret, sha256(ascii_text).digest(), generation, tag)
-    return Presented(kind, raw[:16], raw[16:], sha256(ascii_text).digest())
+    grant_id, secret = _plain_parts(raw)
+    return Presented(kind, grant_id, secret, sha256(ascii_text).digest())
 
 
 def looks_old(text: str) -> bool:
@@ -258,15 +262,16 @@ def derive_pair(
 ) -> Pair:
     """The pair of the link that `derive` gives for the same.
 
-    Spelled out, because every renewal makes one: eleven calls of the same few functions, with nothing between
-    that would push them out of the processor's cache of instructions, take a third less time.
+    Spelled out, because every renewal makes one: ten hashes take a quarter less time if nothing comes between
+    them that pushes their code out of the processor's cache.
     """
     (salt_inner, salt_outer), (tag_inner, tag_outer) = _keys_of(key, seed)
-    inner, outer = pads(secret)
-    counted = generation.to_bytes(4, "big")
-    salt = sha256(salt_outer + sha256(salt_inner + grant_id + counted).digest()).digest()
+    block = secret.ljust(BLOCK_BYTES, b"\0")
+    inner, outer = block.translate(INNER), block.translate(OUTER)
+    place = grant_id + generation.to_bytes(4, "big")
+    salt = sha256(salt_outer + sha256(salt_inner + place).digest()).digest()
     refresh_secret = sha256(outer + sha256(inner + b"refresh\0" + salt).digest()).digest()
-    signed = grant_id + counted + refresh_secret
+    signed = place + refresh_secret
     signature = sha256(tag_outer + sha256(tag_inner + b"refresh\0" + signed).digest()).digest()
     message = b"access\0" + salt + _FIRST_EPOCH + _rights_digest(rights)
     access_secret = sha256(outer + sha256(inner + message).digest()).digest()

@@ -213,6 +213,7 @@ def test_a_record_that_leads_nowhere_reads_no_token(body: bytes):
         pytest.param(read(REFRESH), id="presented token"),
         pytest.param(Secrets((SECRET,), frozenset([SECRET])), id="server secrets"),
         pytest.param(tokens.derive(SECRET, SECRET, GRANT_ID, 1, SECRET), id="link"),
+        pytest.param(tokens.Pair(repr(SECRET), SECRET, SECRET.hex(), SECRET), id="pair"),
     ],
 )
 def test_no_secret_stands_in_a_repr(value: object):
@@ -334,6 +335,23 @@ def test_both_implementations_derive_the_same(generation, secret, epoch, scopes,
     assert link.access_token(LINE.grant_id, epoch, Rights(scopes, audience, proof_key)) == (
         derivation.next_access(LINE, presented, epoch, scopes, audience, proof_key)
     )
+
+
+@given(
+    generation=st.integers(1, tokens.GENERATION_MAX),
+    secret=st.binary(min_size=32, max_size=32),
+    seed=st.binary(min_size=32, max_size=32),
+    key=st.binary(min_size=1, max_size=100),
+    scopes=st.lists(st.text(string.printable, min_size=1, max_size=8), unique=True).map(tuple),
+)
+def test_a_pair_is_that_of_its_link(generation, secret, seed, key, scopes):
+    rights = Rights(scopes, ("https://as.example",))
+    link = tokens.derive(key, seed, GRANT_ID, generation, secret)
+    pair = tokens.derive_pair(key, seed, GRANT_ID, generation, secret, rights)
+    assert pair.refresh_token == link.refresh_token(GRANT_ID)
+    assert pair.access_token == link.access_token(GRANT_ID, 0, rights)
+    assert pair.refresh_hash == tokens.hash_token(pair.refresh_token)
+    assert pair.access_hash == tokens.hash_token(pair.access_token)
 
 
 def test_the_order_in_which_rights_are_named_does_not_matter():

@@ -30,7 +30,7 @@ from oauth_refresh.backends import split_url
 from oauth_refresh.backends.base import Backend, Copies, Entry
 from oauth_refresh.backends.bulk import Row
 from oauth_refresh.backends.sqlite_commits import NOTHING_READ
-from oauth_refresh.backends.sqlite_file import Link, SQLiteFile
+from oauth_refresh.backends.sqlite_file import Link, SQLiteFile, is_busy
 from oauth_refresh.errors import ConfigurationError, RegistryError
 
 logger = logging.getLogger("oauth_refresh")
@@ -176,14 +176,20 @@ class SQLiteBackend:
     ) -> bool:
         if old is None and body is None:
             raise ValueError("old and body are both None")
-        terms = tuple(index)
-        with self._file.writing() as link:
+        terms, file = tuple(index), self._file
+        link = file.begin_writing()
+        try:
             if body is None:
-                return old is not None and self._delete(link, key, old.version)
-            state = _state(link, body, expires_at, terms)
-            if old is None:
-                return self._create(link, key, state)
-            return self._replace(link, key, old.version, state)
+                done = old is not None and self._delete(link, key, old[1])
+            elif old is None:
+                done = self._create(link, key, _state(link, body, expires_at, terms))
+            else:
+                done = self._replace(link, key, old[1], _state(link, body, expires_at, terms))
+        except BaseException as error:
+            file.give_up_writing(link, error)
+            raise
+        file.end_writing(link)
+        return done
 
     def create_many(self, rows: Sequence[Row]) -> int:
         """Create those that are not there, in one transaction: one wait for the disk."""
@@ -250,7 +256,13 @@ class SQLiteBackend:
         body, expires_at, terms, day = state
         commit = link.commit
         before = NOTHING_READ if commit is None else commit.state
-        self._file.patiently(link, _ROTATE, (body, expires_at, key, old, terms, day))
+        values = (body, expires_at, key, old, terms, day)
+        try:
+            link.execute(_ROTATE, values)
+        except sqlite3.OperationalError as error:
+            if not is_busy(error):
+                raise
+            self._file.patiently(link, _ROTATE, values)
         if link.cursor.rowcount == 1:
             if commit is not None:
                 commit.wrote(before, key, _entry(body))

@@ -26,7 +26,7 @@ import struct
 import sys
 from collections.abc import Callable
 from functools import partial
-from threading import Lock, RLock
+from threading import RLock
 from typing import Any
 
 HEAD_BYTES = 96
@@ -41,10 +41,11 @@ _commit_of = struct.Struct(f"=16xI12x8s{HEAD_BYTES - 40}x").unpack
 
 _KNOWN_MAX = 1024
 
-State = tuple[bytes, dict[bytes, Any]]
-"""A head, and what was read while it stood there and is good for as long as it does. Compared by identity."""
+State = tuple[bytes, dict[bytes, Any], int, bytes]
+"""A head, what was read while it stood there and is good for as long as it does, and frame and salt of the
+head. Compared by identity."""
 
-NOTHING_READ: State = (b"", {})
+NOTHING_READ: State = (b"", {}, 0, b"")
 """No file has such a head, so nothing is ever remembered under it."""
 
 
@@ -54,8 +55,8 @@ class LastCommit:
     A reader takes `state`, then looks at the `head()`. If that is the state's, all that the state knows is as
     it is in the file; if not, `begin_again` gives the state under which to `remember` what is read next.
 
-    Its lock is never waited for: it may be this very thread that has it, in whose midst a signal handler or a
-    finalizer runs. What is not remembered is read again.
+    Who remembers takes the one turn, and who finds it taken does not wait: it may be this very thread that
+    has it, in whose midst a signal handler or a finalizer runs. What is not remembered is read again.
     """
 
     def __init__(self, path: str) -> None:
@@ -63,39 +64,52 @@ class LastCommit:
         self.head, self._unmap = _map(self._descriptor)
         self.state = NOTHING_READ
         self.users = 0
-        self._lock = Lock()
+        self._turn = [True]
 
     def begin_again(self, head: bytes) -> State:
         is_proof = head[_LAST_FRAME] != _NO_FRAME and head[:_COPY_BYTES] == head[_COPY_BYTES:]
-        state: State = (head if is_proof else b"", {})
+        state: State = (head, {}, *_commit_of(head)) if is_proof else (b"", {}, 0, b"")
         self.state = state
         return state
 
     def remember(self, state: State, key: bytes, found: Any) -> None:
         """What `key` led to, read after `state` was taken."""
-        if self._lock.acquire(False):
-            try:
-                if self.state is state:
-                    known = state[1]
-                    if len(known) >= _KNOWN_MAX:
-                        known.clear()
-                    known[key] = found
-            finally:
-                self._lock.release()
+        turn = self._turn
+        try:
+            turn.pop()
+        except IndexError:
+            return
+        try:
+            if self.state is state:
+                known = state[1]
+                if len(known) >= _KNOWN_MAX:
+                    known.clear()
+                known[key] = found
+        finally:
+            turn.append(True)
 
     def wrote(self, state: State, key: bytes, stored: Any) -> None:
         """This process took `state`, and has just committed what `key` leads to.
 
         If that is the one commit since, everything else that was known is still good.
         """
-        head = self.head()
-        if _is_next(state[0], head) and self._lock.acquire(False):
-            try:
-                if self.state is state:
-                    state[1][key] = stored
-                    self.state = (head, state[1])
-            finally:
-                self._lock.release()
+        head, turn = self.head(), self._turn
+        if not state[0] or head[:_COPY_BYTES] != head[_COPY_BYTES:]:
+            return
+        # A commit of one page adds one frame to the log, any other more.
+        frame, salt = _commit_of(head)
+        if frame != state[2] + 1 or salt != state[3]:
+            return
+        try:
+            turn.pop()
+        except IndexError:
+            return
+        try:
+            if self.state is state:
+                state[1][key] = stored
+                self.state = (head, state[1], frame, salt)
+        finally:
+            turn.append(True)
 
     @property
     def is_deleted(self) -> bool:
@@ -194,11 +208,3 @@ def _is_mapped(path: str) -> bool:
     """Whether SQLite, which does not tell what it maps, has mapped this file, and not one elsewhere."""
     with open("/proc/self/maps", "rb") as maps:
         return any(line.rstrip(b"\n").endswith(b" " + os.fsencode(path)) for line in maps)
-
-
-def _is_next(before: bytes, now: bytes) -> bool:
-    """Whether one commit of one page lies between the two. Each adds a frame or more to the log."""
-    if not before or now[:_COPY_BYTES] != now[_COPY_BYTES:]:
-        return False
-    frame, salt = _commit_of(before)
-    return _commit_of(now) == (frame + 1, salt)

@@ -14,7 +14,6 @@ from pathlib import Path
 from random import uniform
 from threading import RLock
 from time import monotonic, sleep
-from types import TracebackType
 from typing import Any, NamedTuple
 from weakref import WeakSet
 
@@ -132,37 +131,6 @@ class Link:
             self.close()
 
 
-class Lent:
-    """A link for the time of a `with`, and for a write also the process's one turn to write.
-
-    A class, because the generator of a `contextmanager` takes as long as the statement that it surrounds.
-    """
-
-    __slots__ = ("_file", "_link", "_writes")
-
-    def __init__(self, file: SQLiteFile, link: Link, *, writes: bool = False) -> None:
-        self._file = file
-        self._link = link
-        self._writes = writes
-
-    def __enter__(self) -> Link:
-        return self._link
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        file, link = self._file, self._link
-        try:
-            if error is None:
-                file.idle.append(link)
-            else:
-                file.give_up(link, error)
-        finally:
-            if self._writes:
-                link.may_queue = False
-                file.stop_writing()
-
-
 class SQLiteFile:
     """The file at `path` and this process's connections to it, as many as threads used it at once.
 
@@ -181,34 +149,73 @@ class SQLiteFile:
         self._last: tuple[_Found | None, _Found | None] | None = None
         _files.add(self)
 
-    def reading(self) -> Lent:
+    @contextmanager
+    def reading(self) -> Iterator[Link]:
         """A link. The file may have been replaced up to a second ago without being noticed."""
-        return Lent(self, self.take())
+        link = self.take()
+        try:
+            yield link
+        except BaseException as error:
+            self.give_up(link, error)
+            raise
+        self.idle.append(link)
 
-    def writing(self) -> Lent:
+    @contextmanager
+    def writing(self) -> Iterator[Link]:
         """A link to the file that `path` leads to now; one thread of this process at a time."""
+        link = self.begin_writing()
+        try:
+            yield link
+        except BaseException as error:
+            self.give_up_writing(link, error)
+            raise
+        self.end_writing(link)
+
+    def begin_writing(self) -> Link:
+        """The same for a hot path, for which a `with` would take as long as its statement.
+
+        To be followed by `end_writing` or, after an exception, by `give_up_writing`.
+        """
         # SQLite would let each of the threads sleep and try in turn; here they queue.
         queue = self._queue
         if not queue.threads.acquire(timeout=self._timeout):
             raise self.trouble(sqlite3.OperationalError("database is locked by other threads"))
         try:
-            link = self.take(trust=False)
+            now = monotonic()
+            link = self._take_sure(now)
             link.may_queue, link.waited = True, 0.0
-            if queue.is_crowded():
+            if queue.is_crowded(now):
                 self._stand_in_line(link)
         except BaseException:
-            self.stop_writing()
+            self._stop_writing()
             raise
-        return Lent(self, link, writes=True)
+        return link
+
+    def end_writing(self, link: Link) -> None:
+        try:
+            self.idle.append(link)
+        finally:
+            link.may_queue = False
+            self._stop_writing()
+
+    def give_up_writing(self, link: Link, error: BaseException) -> None:
+        """As `give_up`."""
+        try:
+            self.give_up(link, error)
+        finally:
+            link.may_queue = False
+            self._stop_writing()
 
     def _stand_in_line(self, link: Link) -> None:
         """Once in each write. Half of the patience is kept for SQLite's own lock."""
         link.may_queue = False
         link.waited = self._queue.enter(self._timeout / 2)
 
-    def stop_writing(self) -> None:
-        self._queue.leave()
-        self._queue.threads.release()
+    def _stop_writing(self) -> None:
+        queue = self._queue
+        if queue.place:
+            queue.leave()
+        queue.threads.release()
 
     @contextmanager
     def transaction(self, link: Link) -> Iterator[None]:
@@ -232,7 +239,7 @@ class SQLiteFile:
             try:
                 return link.execute(statement, values).fetchall()
             except sqlite3.OperationalError as error:
-                if waited >= self._timeout or not _is_busy(error):
+                if waited >= self._timeout or not is_busy(error):
                     raise
             if link.may_queue:
                 self._queue.meet()
@@ -244,23 +251,28 @@ class SQLiteFile:
             waited += pause
             nap = min(nap * 1.2, 0.02)
 
-    def take(self, *, trust: bool = True) -> Link:
+    def take(self) -> Link:
         """A link for the caller alone, who appends it to `idle` afterwards, or closes it after trouble."""
         while True:
             try:
                 link = self.idle.pop()
             except IndexError:
                 return self._connect()
-            if trust and monotonic() < link.trusted_until:
+            now = monotonic()
+            if now < link.trusted_until or self._is_sure(link, now):
                 return link
-            if link.read_only and not trust:
+
+    def _take_sure(self, now: float) -> Link:
+        """One that may write, to the file that `path` leads to now."""
+        while True:
+            try:
+                link = self.idle.pop()
+            except IndexError:
+                return self._connect()
+            if link.read_only:
                 link.close()
-                continue
-            if self._leads_to(link.file):
-                link.trusted_until = monotonic() + _TRUST_SECONDS
+            elif self._is_sure(link, now):
                 return link
-            link.close()
-            logger.warning("registry %s: the file was deleted, emptied or replaced while in use", self.path)
 
     def close(self) -> None:
         """Close every link but those that other threads use at this moment."""
@@ -341,17 +353,24 @@ class SQLiteFile:
             )
         return file
 
-    def _leads_to(self, file: _Found | None) -> bool:
+    def _is_sure(self, link: Link, now: float) -> bool:
+        """Whether `path` leads to its file; then it is trusted for a while. If not, it is closed."""
+        file = link.file
         try:
             found = os.stat(self.path)
+            if (
+                file is not None
+                and found.st_ino == file.inode
+                and found.st_dev == file.device
+                and found.st_size > _EMPTY_BYTES_MAX
+            ):
+                link.trusted_until = now + _TRUST_SECONDS
+                return True
         except OSError:
-            return False
-        return (
-            file is not None
-            and found.st_ino == file.inode
-            and found.st_dev == file.device
-            and found.st_size > _EMPTY_BYTES_MAX
-        )
+            pass
+        link.close()
+        logger.warning("registry %s: the file was deleted, emptied or replaced while in use", self.path)
+        return False
 
     def _open_links(self) -> list[Link]:
         return [link for link in list(self._links) if link.open]
@@ -369,7 +388,7 @@ def _may_write(path: str) -> bool:
     return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
-def _is_busy(error: sqlite3.OperationalError) -> bool:
+def is_busy(error: sqlite3.OperationalError) -> bool:
     return "is locked" in str(error) or "locking protocol" in str(error)
 
 

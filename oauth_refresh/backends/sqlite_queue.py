@@ -64,15 +64,16 @@ class Queue:
         self._socket: socket | None = None
         self._opened = (0, 0)
         self._pid = 0
-        self._place = 0
+        self.place = 0
+        """Where this process stands in line; 0 while it does not."""
         self._first = 1
 
-    def is_crowded(self) -> bool:
+    def is_crowded(self, now: float) -> bool:
         """Whether others were met less than a second ago, so that a writer had better stand in line at once.
 
         A process that writes without pause might never meet those who wait for it, and so looks now and then.
+        `now` is of `time.monotonic`.
         """
-        now = monotonic()
         if now >= self._look_at:
             self._look_at = now + _LOOK_SECONDS
             if now >= self._crowded_until and self._others_wait(now):
@@ -89,11 +90,11 @@ class Queue:
         Whoever is ahead then is taken for stopped: those who came so early are not waited for again.
         """
         begun = monotonic()
-        if lockf is None or self._place or begun < self._off_until:
+        if lockf is None or self.place or begun < self._off_until:
             return 0.0
         try:
             descriptor = self._open(begun)
-            place = self._place = _take_place(descriptor, max(monotonic_ns(), self._first + 1))
+            place = self.place = _take_place(descriptor, max(monotonic_ns(), self._first + 1))
             if _is_first(descriptor, self._first, place):
                 return 0.0
             in_time = self._wait(descriptor, place, seconds)
@@ -114,7 +115,7 @@ class Queue:
 
     def leave(self) -> None:
         """Let the next one go. Nothing happens if this process does not stand in line."""
-        place, self._place = self._place, 0
+        place, self.place = self.place, 0
         if place:
             with suppress(OSError):
                 lockf(self._descriptor, LOCK_UN)

@@ -78,9 +78,8 @@ def _redeem(server: Server, form: Parameters, credentials: Credentials, addresse
     code = _presented(server, form, "code", CODE)
     if not client.may("authorization_code"):
         raise UnauthorizedClient("this client is not registered for authorization_code")
-    ask = _ask(server, form, client.client_id, addresses).but(
-        verifier=form.get("code_verifier"), redirect_uri=form.get("redirect_uri")
-    )
+    ask = Ask(client.client_id, verifier=form.get("code_verifier"), redirect_uri=form.get("redirect_uri"))
+    ask = _limited(ask, server, form, addresses)
     if ask.scopes is not None and _are_granted(server, code, ask.scopes):
         # No standard gives this request a scope. Libraries repeat a part of the first one by habit, and
         # the token would lack the rest of what the user has allowed.
@@ -130,7 +129,9 @@ def _rotate(
 ) -> Tokens:
     if client is not None and "refresh_token" not in client.grant_types:
         raise UnauthorizedClient("this client is not registered for refresh_token")
-    ask = _ask(server, form, None if client is None else client.client_id, addresses)
+    ask = Ask(None if client is None else client.client_id)
+    if "scope" in form.values or "resource" in form.values:
+        ask = _limited(ask, server, form, addresses)
     answer = server.registry.refresh(refresh_token, ask, server.policy_for(client), seen)
     return _granted(server, client, answer, refresh_token)
 
@@ -187,16 +188,15 @@ def _presented(server: Server, form: Parameters, name: str, kind: str) -> Presen
     raise error
 
 
-def _ask(server: Server, form: Parameters, client_id: str | None, addresses: Addresses) -> Ask:
-    if "scope" not in form.values and "resource" not in form.values:
-        return Ask(client_id)
+def _limited(ask: Ask, server: Server, form: Parameters, addresses: Addresses) -> Ask:
+    """To the scopes and resources that this request names."""
     asked, wanted = form.values.get("scope"), form.all("resource")
     scopes = None
     if asked is not None:
         meant = set(parse_scope(asked)) - (TOLERATED - set(server.settings.known_scopes))
         scopes = tuple(sorted(meant)) or None
     resources = select(wanted, server.resources(addresses)) if wanted else None
-    return Ask(client_id, scopes, resources)
+    return ask.but(scopes=scopes, resources=resources)
 
 
 def _granted(server: Server, client: Client | None, answer: Issue | Refuse, presented: Presented) -> Tokens:

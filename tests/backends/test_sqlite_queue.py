@@ -248,8 +248,8 @@ def test_a_writer_that_met_another_stands_in_line_from_then_on(tmp_path: Path) -
     assert path.with_name("oauth.db.lock").exists()
 
     with backend._file.writing():
-        assert backend._file._queue._place > 0
-    assert backend._file._queue._place == 0
+        assert backend._file._queue.place > 0
+    assert backend._file._queue.place == 0
     assert backend.swap(b"k", Entry(b"1", b"1"), b"2") is True
     backend.close()
 
