@@ -16,12 +16,12 @@ import msgspec
 from . import grants, pkce
 from .access_checks import TRIES, AccessChecks, pause
 from .backends.base import Backend, Copies
-from .backends.bulk import reads_two_at_once
+from .backends.bulk import reader_of_two
 from .cases import Ask, Case, Event, Issue, Policy, Refuse
 from .errors import InvalidGrant, RegistryError
 from .events import Events
 from .outcomes import events_of, malformed, refused
-from .reading_ahead import NOTHING_SEEN, Seen, look_ahead
+from .reading_ahead import NOTHING_SEEN, Seen
 from .records import LABEL_MAX, PROPERTIES_BYTES_MAX, Access, Code, Grant, decode, term
 from .refusals import error_of
 from .tokens import (
@@ -79,7 +79,8 @@ class TokenRegistry(AccessChecks):
         draw: Callable[[int], bytes] = os.urandom,
     ) -> None:
         super().__init__(backend, last_used_interval, implied, clock)
-        self.looks_ahead = reads_two_at_once(backend)
+        self._read_two = reader_of_two(backend)
+        self.looks_ahead = self._read_two is not None
         """Whether `look_ahead` may find anything."""
         self._secrets = secrets
         self.policy = policy
@@ -254,7 +255,11 @@ class TokenRegistry(AccessChecks):
 
     def look_ahead(self, token: Presented, other: bytes) -> Seen:
         """The grant of this token and another record, where reading two is as quick as reading one."""
-        return look_ahead(self.backend, other, b"g" + token.grant_id)
+        if self._read_two is None:
+            return NOTHING_SEEN
+        key = b"g" + token.grant_id
+        found, grant = self._read_two(other, key)
+        return {other: found, key: grant}
 
     def rotate_via_refresh_token(
         self,

@@ -7,7 +7,7 @@ what is there already is left alone, and after an error the same call may be mad
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Protocol, TypeVar, cast
 
@@ -41,14 +41,16 @@ def create_many(backend: Backend, rows: Sequence[Row]) -> int:
     return sum(backend.swap(key, None, body, expires_at, terms) for key, body, expires_at, terms in rows)
 
 
-def reads_two_at_once(backend: Backend) -> bool:
-    return hasattr(backend, "get_two")
+def reader_of_two(backend: Backend) -> Callable[[bytes, bytes], tuple[Entry | None, Entry | None]] | None:
+    """Its `get_two`, if it has one."""
+    return getattr(backend, "get_two", None)
 
 
 def get_two(backend: Backend, first: bytes, second: bytes) -> tuple[Entry | None, Entry | None]:
     """As `Bulk.get_two`, with any backend: those that have none are asked twice."""
-    if reads_two_at_once(backend):
-        return cast("Any", backend).get_two(first, second)  # type: ignore[no-any-return]
+    read_two = reader_of_two(backend)
+    if read_two is not None:
+        return read_two(first, second)
     return backend.get(first), backend.get(second)
 
 

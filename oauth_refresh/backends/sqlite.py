@@ -265,7 +265,7 @@ class SQLiteBackend:
             self._file.patiently(link, _ROTATE, values)
         if link.cursor.rowcount == 1:
             if commit is not None:
-                commit.wrote(before, key, _entry(body))
+                commit.wrote(before, key, _new_tuple(Entry, (body, body)))
             return True
         with self._file.transaction(link):
             row = link.execute(_READ, (key, old)).fetchone()

@@ -192,11 +192,14 @@ class SQLiteFile:
         return link
 
     def end_writing(self, link: Link) -> None:
+        queue = self._queue
         try:
             self.idle.append(link)
         finally:
             link.may_queue = False
-            self._stop_writing()
+            if queue.place:
+                queue.leave()
+            queue.threads.release()
 
     def give_up_writing(self, link: Link, error: BaseException) -> None:
         """As `give_up`."""
