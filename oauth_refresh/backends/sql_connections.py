@@ -93,7 +93,14 @@ class Lent:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._server.take_back(self._link, self._free, error)
+        link, server = self._link, self._server
+        if error is None and link.era is server.era:
+            try:
+                server.idle.append(link)
+            finally:
+                self._free.put(None)
+        else:
+            server.close_one(link, self._free, error)
 
 
 def _places(count: int) -> SimpleQueue[None]:
@@ -129,9 +136,9 @@ class PooledServer:
         self._size = size
         self._timeout = timeout
         self._recycle = recycle
-        self._idle: list[Link] = []
+        self.idle: list[Link] = []
         self._free = _places(size)
-        self._era = object()
+        self.era = object()
         _servers.add(self)
 
     def cursor(self) -> Lent:
@@ -147,19 +154,24 @@ class PooledServer:
                 "pool_size to its number of threads, or look on the server for what holds them up"
             ) from None
         try:
-            return self._take()
+            while True:
+                try:
+                    link = self.idle.pop()
+                except IndexError:
+                    return self._open()
+                is_young = monotonic() - link.opened_at < self._recycle
+                if is_young and link.era is self.era and not link.has_something_to_say():
+                    return link
+                link.close()
         except BaseException:
             free.put(None)
             raise
 
-    def take_back(self, link: Link, free: SimpleQueue[None], error: BaseException | None) -> None:
-        """After an error it is closed, and the error comes out as the protocol says."""
+    def close_one(self, link: Link, free: SimpleQueue[None], error: BaseException | None) -> None:
+        """One that is not to be used again. An error comes out as the protocol says."""
         try:
             if error is None:
-                if link.era is self._era:
-                    self._idle.append(link)
-                else:
-                    link.close()
+                link.close()
                 return
             lost = _is_lost(self.dialect, error, link.connection, link.cursor)
             link.close()
@@ -171,29 +183,18 @@ class PooledServer:
             free.put(None)
 
     def close(self) -> None:
-        self._era = object()
+        self.era = object()
         with suppress(IndexError):
             while True:
-                self._idle.pop().close()
+                self.idle.pop().close()
 
     def forget(self) -> None:
         # Kept for ever, not closed: a closing connection says goodbye to the server in the parent's name.
-        _inherited.append(self._idle)
-        self._idle, self._free, self._era = [], _places(self._size), object()
-
-    def _take(self) -> Link:
-        while True:
-            try:
-                link = self._idle.pop()
-            except IndexError:
-                return self._open()
-            is_young = monotonic() - link.opened_at < self._recycle
-            if is_young and link.era is self._era and not link.has_something_to_say():
-                return link
-            link.close()
+        _inherited.append(self.idle)
+        self.idle, self._free, self.era = [], _places(self._size), object()
 
     def _open(self) -> Link:
-        era = self._era
+        era = self.era
         try:
             with _connecting:
                 link = Link(self._connect(), era)

@@ -70,6 +70,10 @@ class PromptCursor:
         self._pg = connection.pgconn
         self._plain = psycopg.Cursor(connection)
         self._prepared: dict[str, bytes] = {}
+        self._prepares = bool(connection.prepare_threshold)
+        self._readers: dict[str, tuple[Callable[[bytes], Any], ...]] = {}
+        """Of the columns that each prepared statement answers."""
+        self._text = ""  # of the last one
         self._result: Any = None
         self._poll = select.poll() if hasattr(select, "poll") else None
         self.rowcount = -1
@@ -77,7 +81,7 @@ class PromptCursor:
             self._poll.register(self._pg.socket, select.POLLIN)
 
     def execute(self, text: str, values: Any = None) -> PromptCursor:
-        if not values or self._poll is None or not self.connection.prepare_threshold:
+        if not values or self._poll is None or not self._prepares:
             self._plain.execute(text, values)
             self._result, self.rowcount = None, self._plain.rowcount
             return self
@@ -97,6 +101,7 @@ class PromptCursor:
         else:
             self._pg.send_query_prepared(name, parameters, formats, _BINARY)
         self._result = result = self._answer()
+        self._text = text
         if name is None:
             self._prepare(text, statement)
         self.rowcount = result.command_tuples if result.command_tuples is not None else result.ntuples
@@ -122,9 +127,13 @@ class PromptCursor:
 
     def _row(self, number: int) -> tuple[Any, ...]:
         result, found = self._result, []
-        for column in range(result.nfields):
+        readers = self._readers.get(self._text)
+        if readers is None:
+            readers = tuple(_READERS[result.ftype(column)] for column in range(result.nfields))
+            self._readers[self._text] = readers
+        for column, reader in enumerate(readers):
             raw = result.get_value(number, column)
-            found.append(None if raw is None else _READERS[result.ftype(column)](raw))
+            found.append(None if raw is None else reader(raw))
         return tuple(found)
 
     def _answer(self) -> Any:

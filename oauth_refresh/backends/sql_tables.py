@@ -162,16 +162,20 @@ _NAMED = tuple(f"key_{number}" for number in range(DEAD_AT_ONCE))
 
 def state_values(body: bytes, expires_at: float | None, terms: Iterable[bytes]) -> dict[str, object]:
     """What `create` and `replace` store. More than INDEX_TERMS_MAX terms are a ValueError."""
-    hashes = sorted(set(map(term_hash, terms)))
-    if len(hashes) > INDEX_TERMS_MAX:
-        raise ValueError(f"a record has at most {INDEX_TERMS_MAX} index terms")
-    values: dict[str, object] = {
+    return {
         "new_body": body,
         "new_expires_at": expires_at,
         "new_due": None if expires_at is None else hour_of(expires_at),
+        **_term_values(tuple(terms)),
     }
-    values.update(zip_longest(_NEW_TERMS, hashes))
-    return values
+
+
+@lru_cache(1024)
+def _term_values(terms: tuple[bytes, ...]) -> dict[str, object]:
+    hashes = sorted(set(map(term_hash, terms)))
+    if len(hashes) > INDEX_TERMS_MAX:
+        raise ValueError(f"a record has at most {INDEX_TERMS_MAX} index terms")
+    return dict(zip_longest(_NEW_TERMS, hashes))
 
 
 def rows_values(rows: Sequence[Row]) -> dict[str, object]:
