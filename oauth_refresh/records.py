@@ -165,9 +165,10 @@ def _with_id(body: bytes, grant_id: bytes) -> bytes:
         return b"".join((_ARRAY, b"\0", body[1:_HEAD_BYTES], _ID_HEAD, grant_id, body[_HEAD_BYTES:]))
     if body.startswith(_FORMAT_BEFORE):
         return b"".join((body[1 : 1 + _BEFORE_ID], _ID_HEAD, grant_id, body[1 + _BEFORE_ID :]))
+    found, age = (body[0], "a newer" if body[0] > FORMAT else "an older") if body else ("none", "another")
     raise RegistryError(
-        f"a grant record has format {body[0] if body else 'none'}, this release reads format {FORMAT}: "
-        "it was written by a newer release, or the registry is damaged"
+        f"a grant record has format {found}, this release reads {FORMAT - 1} and {FORMAT}: it was written by "
+        f"{age} release, or the registry is damaged"
     )
 
 

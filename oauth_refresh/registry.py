@@ -319,7 +319,7 @@ class TokenRegistry(AccessChecks):
                 grants.classify(grants.DUMMY, presented, secrets)
                 self.tell_refused("unknown_grant", presented)
                 return Refuse("noise")
-            grant = self._decoded(key, entry[0], presented.grant_id)
+            grant = self._decoded(key, entry[0], presented)
             terms = policy if self._terms is None else self._terms(grant, policy)
             answer = rule(Case(grant, presented, ask, now, terms, secrets))
             is_issue = isinstance(answer, Issue)

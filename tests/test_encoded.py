@@ -9,9 +9,10 @@ import pytest
 
 from oauth_refresh import access_checks
 from oauth_refresh.backends.memory import MemoryBackend
+from oauth_refresh.cases import Refuse
 from oauth_refresh.errors import InvalidGrant
 from oauth_refresh.identity import Identity
-from oauth_refresh.records import decode
+from oauth_refresh.records import Grant, decode
 from oauth_refresh.registry import Issued, TokenRegistry
 
 from .test_registry import KEYS, POLICY, Clock
@@ -83,6 +84,34 @@ def test_what_an_application_does_to_properties_is_not_stored(clock: Clock):
     grant = registry.get(issued.grant_id)
     assert grant is not None
     assert grant.properties == {"teams": ["blue"]}
+
+
+@pytest.mark.parametrize("kind", ["refresh", "access"])
+def test_a_forgery_is_worked_on_as_if_nothing_were_remembered(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, kind: str
+):
+    """How long it takes must not tell which grants were in use here lately."""
+    registry = registry_over(MemoryBackend(), clock)
+    issued = registry.create_with_refresh("ada", ["read"])
+    decoded: list[bytes] = []
+
+    def counted(body: bytes, grant_id: bytes) -> Grant:
+        decoded.append(grant_id)
+        return decode(body, grant_id)
+
+    monkeypatch.setattr(access_checks, "decode", counted)
+    if kind == "access":
+        token = issued.access_token
+        assert registry.check(token[:-1] + ("A" if token[-1] != "A" else "B")) == Refuse("unknown")
+        assert len(decoded) == 1
+        assert isinstance(registry.check(token), Identity)
+    else:
+        token = issued.refresh_token or ""
+        with pytest.raises(InvalidGrant):
+            registry.rotate_via_refresh_token(token[:50] + ("A" if token[50] != "A" else "B") + token[51:])
+        assert len(decoded) == 1
+        renewed(registry, issued)
+    assert len(decoded) == 1
 
 
 def test_only_so_many_are_remembered(clock: Clock, monkeypatch: pytest.MonkeyPatch):

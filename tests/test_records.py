@@ -170,7 +170,7 @@ def test_fields_that_an_older_release_did_not_write_have_their_defaults():
 
 @pytest.mark.parametrize("first", [0, 1, 4, 0x7B, 255])
 def test_another_format_is_a_registry_error_and_never_no_such_grant(first: int):
-    with pytest.raises(RegistryError, match=f"has format {first}, this release reads format 3"):
+    with pytest.raises(RegistryError, match=f"has format {first}, this release reads 2 and 3"):
         decode(bytes([first]) + encode(FULL)[1:], FULL.id)
 
 

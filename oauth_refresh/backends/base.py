@@ -79,7 +79,10 @@ class Backend(Protocol):
         """The keys that begin with `prefix`, in ascending order, under the same terms as `find`."""
 
     def purge(self, now: float) -> int:
-        """Remove records whose `expires_at` is at or before `now`, never one that was renewed; how many."""
+        """Remove records whose `expires_at` is at or before `now`, never one that was renewed; how many.
+
+        A backend that keeps whole seconds rounds `expires_at` up.
+        """
 
     def close(self) -> None:
         """Let go of connections and files. The next call opens them again."""

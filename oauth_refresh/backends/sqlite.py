@@ -1,7 +1,7 @@
 """The registry in a SQLite file: many threads and processes of one host. The default.
 
 Layout, chosen for at most 650 bytes per record of 450 bytes with two index terms, and for a rotation that
-writes one page:
+writes one page (two if the body is of more than 4 kB):
 
 - `record` is a rowid table, so that new records fill pages from end to end; clustered by its random keys
   it would leave a fifth of every page empty.

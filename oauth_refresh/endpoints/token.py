@@ -113,7 +113,7 @@ def _refresh(server: Server, form: Parameters, credentials: Credentials, address
 
 def _look_ahead(server: Server, form: Parameters, client_id: str) -> tuple[Presented | None, Seen]:
     """Client and grant together: to a store across the network the second read would be a trip of its own."""
-    key, token = server.clients.key(client_id), read(form.get("refresh_token") or "")
+    key, token = server.clients.key(client_id), read(form.values.get("refresh_token", ""))
     if key is None or token is None or token.kind != REFRESH:
         return None, NOTHING_SEEN
     return token, server.registry.look_ahead(token, key)
