@@ -19,7 +19,7 @@ from .cases import Refuse
 from .errors import NotReplicatedError, RegistryError
 from .events import log
 from .identity import Identity
-from .records import Access, Grant, decode, encode, forget_at, index_terms
+from .records import Access, Grant, decode, encode, forget_at, terms_of
 from .tokens import ACCESS, Presented, hash_token, looks_old, old_key, read, read_old
 from .values import Value
 
@@ -186,9 +186,9 @@ class AccessChecks:
 
     def _swap(self, entry: Entry | None, grant: Grant, copies: Copies = "none") -> bool:
         body = encode(grant, None if entry is None else entry[0])
-        key = b"g" + grant.id
+        key, terms = b"g" + grant.id, terms_of(grant.subject, grant.client_id)
         try:
-            if not self.backend.swap(key, entry, body, forget_at(grant), index_terms(grant), copies):
+            if not self.backend.swap(key, entry, body, forget_at(grant), terms, copies):
                 return False
         except NotReplicatedError:
             raise

@@ -217,11 +217,12 @@ def is_live(grant: Grant, now: float) -> bool:
 
 def index_terms(grant: Grant) -> tuple[bytes, ...]:
     """The terms under which a grant is found again: its subject and its client, as far as they are known."""
-    return _terms_of(grant.subject, grant.client_id)
+    return terms_of(grant.subject, grant.client_id)
 
 
 @lru_cache(1024)
-def _terms_of(subject: str, client_id: str) -> tuple[bytes, ...]:
+def terms_of(subject: str, client_id: str) -> tuple[bytes, ...]:
+    """The same for a grant of this subject and this client."""
     terms = ((b"s", subject), (b"c", client_id))
     return tuple(term(kind, text) for kind, text in terms if text)
 

@@ -275,8 +275,8 @@ def derive_pair(
     signature = sha256(tag_outer + sha256(tag_inner + b"refresh\0" + signed).digest()).digest()
     message = b"access\0" + salt + _FIRST_EPOCH + _rights_digest(rights)
     access_secret = sha256(outer + sha256(inner + message).digest()).digest()
-    refresh_token = _spelt_refresh(signed + signature[:TAG_BYTES])
-    access_token = _spelt_access(grant_id + access_secret)
+    refresh_token = b"ort_" + b2a_base64(signed + signature[:TAG_BYTES])[:-2].translate(_TO_URLSAFE)
+    access_token = b"oat_" + b2a_base64(grant_id + access_secret)[:-1].translate(_TO_URLSAFE)
     return Pair(
         refresh_token.decode(),
         sha256(refresh_token).digest(),

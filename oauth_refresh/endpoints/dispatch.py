@@ -164,7 +164,8 @@ class Endpoints:
             return _not_allowed(endpoint)
         as_page = endpoint.page and not prefers_json(LateRequest(environ))
         try:
-            addresses = self._server.addresses.of(environ)
+            book = self._server.addresses
+            addresses = book.configured or book.of(environ)
             if addresses is None:
                 return json_response({"error": "server_error", "error_description": NOT_CONFIGURED}, 500)
             answer = endpoint.answer
