@@ -203,17 +203,16 @@ class SQLBackend:
         self._seen = True
 
     def _read(self, statement: Statement, values: dict[str, object]) -> list[Any]:
-        try:
-            return self._rows(statement, values)
-        except ConnectionLostError as error:
-            if error.timed_out:
-                raise
-        return self._rows(statement, values)
-
-    def _rows(self, statement: Statement, values: dict[str, object]) -> list[Any]:
-        with self._server.cursor() as cursor:
-            cursor.execute(statement.text, statement.values(values))
-            return list(cursor.fetchall())
+        tries = 2
+        while True:
+            tries -= 1
+            try:
+                with self._server.cursor() as cursor:
+                    cursor.execute(statement.text, statement.values(values))
+                    return list(cursor.fetchall())
+            except ConnectionLostError as error:
+                if error.timed_out or not tries:
+                    raise
 
     def _page(self, statement: Statement, values: dict[str, object]) -> list[Any]:
         rows = self._read(statement, values)

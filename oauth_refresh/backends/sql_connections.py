@@ -29,6 +29,8 @@ Prepare = Callable[[Any], None]
 
 
 _FORK_PATIENCE = 5.0
+_SURE_SECONDS = 0.002
+"""A connection that was lent so short a time ago, as a rule for the same request, is not looked at anew."""
 
 
 class Server(Protocol):
@@ -59,7 +61,7 @@ class Link:
         self.connection = connection
         self.cursor = connection.cursor()
         self.era = era
-        self.opened_at = monotonic()
+        self.opened_at = self.lent_at = monotonic()
         self._said = _listener(connection)
 
     def has_something_to_say(self) -> bool:
@@ -159,8 +161,13 @@ class PooledServer:
                     link = self.idle.pop()
                 except IndexError:
                     return self._open()
-                is_young = monotonic() - link.opened_at < self._recycle
-                if is_young and link.era is self.era and not link.has_something_to_say():
+                now = monotonic()
+                if (
+                    now - link.opened_at < self._recycle
+                    and link.era is self.era
+                    and (now - link.lent_at < _SURE_SECONDS or not link.has_something_to_say())
+                ):
+                    link.lent_at = now
                     return link
                 link.close()
         except BaseException:

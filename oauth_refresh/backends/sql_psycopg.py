@@ -115,7 +115,8 @@ class PromptCursor:
     def fetchall(self) -> list[tuple[Any, ...]]:
         if self._result is None:
             return self._plain.fetchall()
-        return [self._row(number) for number in range(self._result.ntuples)]
+        count = self._result.ntuples
+        return [self._row(0)] if count == 1 else [self._row(number) for number in range(count)]
 
     def _prepare(self, text: str, statement: bytes) -> None:
         """For the next time: a change whose answer is still to come takes one round trip and no more."""

@@ -95,6 +95,7 @@ def test_a_connection_that_the_server_closed_while_idle_is_replaced(store: Store
         number = int(cursor.fetchone()[0])
     end = "SELECT pg_terminate_backend(%s, 5000)" if store.is_postgresql else "KILL %s"
     store.run(end, number)
+    time.sleep(0.005)  # two milliseconds after its last use it is not idle yet
     assert backend.swap(b"k", ONE, b"2") is True
 
 
