@@ -7,6 +7,7 @@ import os
 import sqlite3
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from oauth_refresh.backends.memory import MemoryBackend
 
 from . import population, stores
 
+_REWRITE_SECONDS = 120.0
 _USED_CPU = ("used_cpu_user", "used_cpu_sys")
 
 Fill = Callable[[range, float], None]
@@ -168,10 +170,15 @@ def _served(store: stores.Store, traced: bool, make: population.Make) -> Grown:
         return Grown(
             store.name, store.url, raw, fill, lambda: _postgresql_size(store), lambda: _postgresql_cpu(store)
         )
-    fill = _by_processes(store.url, make)
+    fill_only = _by_processes(store.url, make)
+
+    def fill_and_wait(numbers: range, now: float) -> None:
+        fill_only(numbers, now)
+        _wait_for_rewrites(store)
+
     cpu = lambda: sum(float(told[what]) for told in _told(store, "cpu") for what in _USED_CPU)  # noqa: E731
     size = (lambda: _keys_size(store)) if traced else (lambda: _valkey_size(store))
-    return Grown(store.name, store.url, store.raw, fill, size, cpu)
+    return Grown(store.name, store.url, store.raw, fill_and_wait, size, cpu)
 
 
 def _into(backend: Backend, make: population.Make) -> Fill:
@@ -213,6 +220,17 @@ def _valkey_size(store: stores.Store) -> int:
 def _keys_size(store: stores.Store) -> int:
     # The whole server's memory is no measure of little: buffers of its connections come and go.
     return sum(store.raw.client.memory_usage(key, samples=0) for key in store.raw.client.scan_iter(count=500))
+
+
+def _wait_for_rewrites(store: stores.Store) -> None:
+    """Until no server writes its log anew, as each does whenever that has doubled.
+
+    A child of it does, and meanwhile each page that the server changes is copied.
+    """
+    deadline = time.monotonic() + _REWRITE_SECONDS
+    while any(told["aof_rewrite_in_progress"] for told in _told(store, "persistence")):
+        assert time.monotonic() < deadline, "a server does not end writing its log anew"
+        time.sleep(0.2)
 
 
 def _told(store: stores.Store, section: str) -> list[dict[str, Any]]:
