@@ -156,12 +156,13 @@ class AccessChecks:
 
     def _note_use(self, entry: Entry, stored: Grant, presented: Presented) -> None:
         """Write down that a token was used. A store that can only be read still serves its readers."""
+        key = b"g" + presented.grant_id
         try:
             for attempt in range(TRIES):
-                if self._swap(entry, stored):
+                if self._swap(key, entry, stored):
                     return
                 pause(attempt)
-                again = self.backend.get(b"g" + presented.grant_id)
+                again = self.backend.get(key)
                 if again is None:
                     return
                 now_there = decode(again.body, presented.grant_id)
@@ -184,9 +185,9 @@ class AccessChecks:
                 return grant
         return decode(body, presented.grant_id)
 
-    def _swap(self, entry: Entry | None, grant: Grant, copies: Copies = "none") -> bool:
+    def _swap(self, key: bytes, entry: Entry | None, grant: Grant, copies: Copies = "none") -> bool:
         body = encode(grant, None if entry is None else entry[0])
-        key, terms = b"g" + grant.id, terms_of(grant.subject, grant.client_id)
+        terms = terms_of(grant.subject, grant.client_id)
         try:
             if not self.backend.swap(key, entry, body, forget_at(grant), terms, copies):
                 return False

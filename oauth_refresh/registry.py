@@ -234,7 +234,7 @@ class TokenRegistry(AccessChecks):
         )
 
     def _keep(self, grant: Grant) -> bool:
-        return self._swap(None, grant, "wanted")
+        return self._swap(b"g" + grant.id, None, grant, "wanted")
 
     # --- the client's requests --------------------------------------------------------------------
 
@@ -324,7 +324,8 @@ class TokenRegistry(AccessChecks):
             answer = rule(Case(grant, presented, ask, now, terms, secrets))
             is_issue = isinstance(answer, Issue)
             # A failover must not bring back what was revoked.
-            if answer.store is None or self._swap(entry, answer.store, copies if is_issue else "required"):
+            wanted = copies if is_issue else "required"
+            if answer.store is None or self._swap(key, entry, answer.store, wanted):
                 if not is_issue or self.events.are_heard(answer.events):
                     self._emit(events_of(answer, presented), answer.store or grant)
                 return answer
@@ -392,8 +393,9 @@ class TokenRegistry(AccessChecks):
 
     def revoke_presented(self, presented: Presented, client_id: str | None) -> Refuse | None:
         """RFC 7009: None if the token is ended now, else why nothing was changed."""
+        key = b"g" + presented.grant_id
         for _ in range(REVOKE_TRIES):
-            entry = self.backend.get(b"g" + presented.grant_id)
+            entry = self.backend.get(key)
             if entry is None:
                 grants.classify(grants.DUMMY, presented, self.secrets)
                 return Refuse("noise")
@@ -405,7 +407,7 @@ class TokenRegistry(AccessChecks):
                 return answer
             if answer is grant:
                 return Refuse("revoked")
-            if self._swap(entry, answer, "required"):
+            if self._swap(key, entry, answer, "required"):
                 name = "grant_revoked" if answer.revoked_at is not None else "access_token_revoked"
                 self._emit((Event(name, (("why", "client"),)),), answer)
                 return None
@@ -422,15 +424,16 @@ class TokenRegistry(AccessChecks):
 
     def revoke_grant(self, grant_id: bytes, why: str) -> bool:
         """End this grant and say why; False if it is not there, or has ended already."""
+        key = b"g" + grant_id
         for _ in range(REVOKE_TRIES):
-            entry = self.backend.get(b"g" + grant_id)
+            entry = self.backend.get(key)
             if entry is None:
                 return False
             grant = decode(entry.body, grant_id)
             if grant.revoked_at is not None:
                 return False
             ended = grants.revoked(grant, self.clock(), why)
-            if self._swap(entry, ended, "required"):
+            if self._swap(key, entry, ended, "required"):
                 self._emit((Event("grant_revoked", (("why", why),)),), ended)
                 return True
             pause(0)

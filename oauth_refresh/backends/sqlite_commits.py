@@ -32,7 +32,7 @@ from typing import Any
 HEAD_BYTES = 96
 """It stands there twice, 48 bytes each. SQLite writes the second first, and believes them if they agree."""
 
-_COPY_BYTES = HEAD_BYTES // 2
+_ONE_COPY, _OTHER_COPY = slice(HEAD_BYTES // 2), slice(HEAD_BYTES // 2, None)
 _FORMAT = (3007000).to_bytes(4, sys.byteorder)
 _LAST_FRAME = slice(16, 20)
 _NO_FRAME = bytes(4)
@@ -67,7 +67,7 @@ class LastCommit:
         self._turn = [True]
 
     def begin_again(self, head: bytes) -> State:
-        is_proof = head[_LAST_FRAME] != _NO_FRAME and head[:_COPY_BYTES] == head[_COPY_BYTES:]
+        is_proof = head[_LAST_FRAME] != _NO_FRAME and head[_ONE_COPY] == head[_OTHER_COPY]
         state: State = (head, {}, *_commit_of(head)) if is_proof else (b"", {}, 0, b"")
         self.state = state
         return state
@@ -94,7 +94,7 @@ class LastCommit:
         If that is the one commit since, everything else that was known is still good.
         """
         head, turn = self.head(), self._turn
-        if not state[0] or head[:_COPY_BYTES] != head[_COPY_BYTES:]:
+        if not state[0] or head[_ONE_COPY] != head[_OTHER_COPY]:
             return
         # A commit of one page adds one frame to the log, any other more.
         frame, salt = _commit_of(head)

@@ -182,7 +182,7 @@ class SQLiteFile:
         """
         # SQLite would let each of the threads sleep and try in turn; here they queue.
         queue = self._queue
-        if not queue.threads.acquire(timeout=self._timeout):
+        if not queue.threads.acquire(True, self._timeout):
             raise self.trouble(sqlite3.OperationalError("database is locked by other threads"))
         try:
             now = monotonic()

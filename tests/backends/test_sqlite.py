@@ -60,7 +60,7 @@ def test_a_rotation_writes_one_page(backend: SQLiteBackend, path: Path) -> None:
     for lap in range(3):
         before = log.stat().st_size if log.exists() else 32
         assert backend.swap(key, backend.get(key), b"%450d" % lap, NOW + lap, terms)
-        assert log.stat().st_size - max(before, 32) == 24 + 4096
+        assert log.stat().st_size - max(before, 32) == 24 + 2048
 
 
 def test_a_record_may_be_forgotten_at_the_end_of_its_second(backend: SQLiteBackend) -> None:

@@ -270,7 +270,7 @@ def test_a_damaged_header_is_told(backend: SQLiteBackend, path: Path) -> None:
 
 def test_damaged_pages_are_told(backend: SQLiteBackend, path: Path) -> None:
     backend.close()
-    before = damaged(path, 8192, os.urandom(path.stat().st_size - 8192))
+    before = damaged(path, 2048, os.urandom(path.stat().st_size - 2048))
     for call in (lambda: backend.get(b"k"), lambda: backend.swap(b"k", ONE, b"2")):
         assert trouble(call) == (
             f"registry {path}: database disk image is malformed: it is damaged; stop the server and "
@@ -280,7 +280,7 @@ def test_damaged_pages_are_told(backend: SQLiteBackend, path: Path) -> None:
     assert backend.swap(b"k", ONE, b"2") is True
 
 
-@pytest.mark.parametrize("size", [2, 50, 8192, 8193, 20000])
+@pytest.mark.parametrize("size", [2, 50, 2048, 2049, 5000])
 def test_a_truncated_file_is_told(backend: SQLiteBackend, path: Path, size: int) -> None:
     backend.close()
     before = path.read_bytes()

@@ -56,7 +56,7 @@ EXCLUSIVE = ("PRAGMA locking_mode = EXCLUSIVE", "BEGIN EXCLUSIVE")
 NOTHING_WORKS: dict[str, tuple[Fault, str]] = {
     "locked": (lambda story: faults.locked(story.closed(), *EXCLUSIVE), "look for a backup"),
     "no database any more": (lambda story: faults.overwritten(story.closed(), 0), "restore a backup"),
-    "damaged": (lambda story: faults.overwritten(story.closed(), 8192), "restore a backup"),
+    "damaged": (lambda story: faults.overwritten(story.closed(), 2048), "restore a backup"),
     "emptied": (lambda story: faults.emptied(story.closed()), "put it back"),
     "gone": (lambda story: faults.moved_away(story.closed()), "put it back"),
     "unreadable": (lambda story: faults.modes(story.closed(), mode=0), "check owner and mode"),
