@@ -104,7 +104,8 @@ class PromptCursor:
         self._text = text
         if name is None:
             self._prepare(text, statement)
-        self.rowcount = result.command_tuples if result.command_tuples is not None else result.ntuples
+        changed = result.command_tuples
+        self.rowcount = result.ntuples if changed is None else changed
         return self
 
     def fetchone(self) -> tuple[Any, ...] | None:
