@@ -189,19 +189,22 @@ def forget_at(grant: Grant) -> float | None:
 
     A revoked grant is kept as long as it would have lived: its tokens stay recognised until then.
     """
-    latest = grant.created_at
-    previous = None if grant.previous is None else grant.previous.access
-    for access in (grant.access, previous):
-        if access is not None:
-            end = access.expires_at
-            if end is None:
-                return None
-            if end > latest:
-                latest = end
+    # Without a list to loop over: every renewal asks.
+    latest, access, previous, code = grant.created_at, grant.access, grant.previous, grant.code
+    if access is not None:
+        if access.expires_at is None:
+            return None
+        if access.expires_at > latest:
+            latest = access.expires_at
+    if previous is not None and previous.access is not None:
+        if previous.access.expires_at is None:
+            return None
+        if previous.access.expires_at > latest:
+            latest = previous.access.expires_at
     if grant.refresh_expires_at is not None and grant.refresh_expires_at > latest:
         latest = grant.refresh_expires_at
-    if grant.code is not None and grant.code.expires_at > latest:
-        latest = grant.code.expires_at
+    if code is not None and code.expires_at > latest:
+        latest = code.expires_at
     return latest + FORGET_AFTER
 
 

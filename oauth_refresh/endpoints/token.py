@@ -46,7 +46,10 @@ KNOWN = (
 
 
 class _Members(msgspec.Struct, omit_defaults=True, frozen=True, gc=False):
-    """What the client reads. Members that say nothing are left out."""
+    """What the client reads (RFC 6749 section 5.1). Members that say nothing are left out.
+
+    The scopes of a token are sorted, each once.
+    """
 
     access_token: str
     token_type: str
@@ -168,7 +171,8 @@ def _speak_for_itself(
     issued = server.registry.create_for_client(
         client.client_id, scopes, resources, server.policy_for(client).access_ttl
     )
-    return _answer(issued.access_token, issued.expires_in, None, issued.scopes)
+    members = _Members(issued.access_token, "Bearer", issued.expires_in, scope=" ".join(issued.scopes))
+    return Tokens(_encode(members))
 
 
 def _presented(server: Server, form: Parameters, name: str, kind: str) -> Presented:
@@ -208,10 +212,6 @@ def _granted(server: Server, client: Client | None, answer: Issue | Refuse, pres
         except RegistryError as error:
             # The tokens are there already. The registration is marked at the next request.
             log.warning("the use of a registration could not be recorded: %s", error)
-    return _answer(answer.access_token, answer.expires_in, answer.refresh_token, answer.rights.scopes)
-
-
-def _answer(access_token: str, expires_in: int, refresh_token: str | None, scopes: tuple[str, ...]) -> Tokens:
-    """RFC 6749 section 5.1."""
-    # The scopes of a token are sorted, each once.
-    return Tokens(_encode(_Members(access_token, "Bearer", expires_in, refresh_token, " ".join(scopes))))
+    scope = " ".join(answer.rights.scopes)
+    members = _Members(answer.access_token, "Bearer", answer.expires_in, answer.refresh_token, scope)
+    return Tokens(_encode(members))
