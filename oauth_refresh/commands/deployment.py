@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 import click
 
 from ..errors import OAuthRefreshError
+from ..events import log
+from ..last_resort import is_set_up
 
 if TYPE_CHECKING:
     from ..backends.base import Backend
@@ -204,8 +206,7 @@ def on_deployment(command: Callable[..., R]) -> Callable[..., R]:
 
 def _keep_log_off_the_terminal() -> None:
     """Where nobody set up logging, show errors alone: a command says itself what it has done."""
-    logger = logging.getLogger("oauth_refresh")
-    if not logger.hasHandlers():
+    if not is_set_up():
         handler = logging.StreamHandler()
         handler.setLevel(logging.ERROR)
-        logger.addHandler(handler)
+        log.addHandler(handler)

@@ -1,0 +1,53 @@
+"""Where do warnings go if nobody set up logging? To standard error, and with the time.
+
+Python's own last resort writes the bare message. Servers such as gunicorn set up loggers of their own alone,
+so that is what most deployments have.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from .events import log
+
+_FORMAT = "[%(asctime)s] [%(process)d] [%(levelname)s] %(name)s: %(message)s"
+_TIME = "%Y-%m-%d %H:%M:%S %z"
+"""As gunicorn writes, among whose lines they will stand."""
+
+
+class LastResort(logging.Handler):
+    """Writes warnings and errors while logging is set up by nobody else, so that no line comes twice.
+
+    Who has set `logging.lastResort` to None wants silence.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.setFormatter(logging.Formatter(_FORMAT, _TIME))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        stream = sys.stderr
+        if logging.lastResort is None or stream is None or is_set_up():
+            return
+        try:
+            stream.write(self.format(record) + "\n")
+            stream.flush()
+        except Exception:
+            self.handleError(record)
+
+
+def is_set_up() -> bool:
+    """Whether what this package logs has a handler, its own last resort aside."""
+    logger: logging.Logger | None = log
+    while logger is not None:
+        if any(not isinstance(handler, LastResort) for handler in logger.handlers):
+            return True
+        logger = logger.parent if logger.propagate else None
+    return False
+
+
+def write_if_nobody_else_does() -> None:
+    """From now on, in this process. Once is enough."""
+    if not log.hasHandlers():
+        log.addHandler(LastResort())

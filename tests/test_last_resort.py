@@ -1,0 +1,89 @@
+"""What a server without any logging set up writes: with the time, and once."""
+
+from __future__ import annotations
+
+import logging
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from oauth_refresh.events import log
+from oauth_refresh.last_resort import LastResort, is_set_up, write_if_nobody_else_does
+
+LINE = re.compile(
+    r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4}\] \[\d+\] \[WARNING\] oauth_refresh: no path is protected\n"
+)
+SERVER = """
+import logging, sys
+{before}
+from oauth_refresh import OAuthMiddleware
+application = OAuthMiddleware(lambda environ, start_response: [], registry="memory:", secret_key="x" * 32)
+OAuthMiddleware(application, registry="memory:", secret_key="x" * 32)
+{after}
+log = logging.getLogger("oauth_refresh")
+log.info("nobody asked for this")
+sys.stderr.write("--\\n")
+log.warning("no path is %s", "protected")
+"""
+
+
+def written(tmp_path: Path, before: str = "", after: str = "") -> str:
+    """What this server writes to standard error after it has started."""
+    program = SERVER.format(before=before, after=after)
+    ran = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    return ran.stderr.rpartition("--\n")[2]
+
+
+def forget_logging(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if nobody had set up logging: pytest has, for each phase of a test anew."""
+    monkeypatch.setattr(log, "handlers", [])
+    monkeypatch.setattr(log, "propagate", False)
+
+
+def test_a_warning_has_the_time_and_the_process(tmp_path: Path) -> None:
+    assert LINE.fullmatch(written(tmp_path))
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_whoever_sets_up_logging_finds_each_line_once(tmp_path: Path, when: str) -> None:
+    told = written(tmp_path, **{when: "logging.basicConfig(format='theirs: %(message)s')"})
+    assert told == "theirs: no path is protected\n"
+
+
+def test_without_a_last_resort_it_is_silent(tmp_path: Path) -> None:
+    assert written(tmp_path, before="logging.lastResort = None") == ""
+
+
+def test_a_server_without_standard_error_goes_on(tmp_path: Path) -> None:
+    lost = "stderr, sys.stderr = sys.stderr, None; logging.getLogger('oauth_refresh').warning('lost')"
+    assert LINE.fullmatch(written(tmp_path, after=f"{lost}; sys.stderr = stderr"))
+
+
+def test_a_closed_standard_error_fails_no_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Closed:
+        def write(self, text: str) -> int:
+            raise ValueError("I/O operation on closed file")
+
+    forget_logging(monkeypatch)
+    monkeypatch.setattr(logging, "raiseExceptions", False)
+    write_if_nobody_else_does()
+    monkeypatch.setattr(sys, "stderr", Closed())
+    log.warning("lost")
+
+
+def test_it_is_there_once_and_does_not_count_as_set_up(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    forget_logging(monkeypatch)
+    write_if_nobody_else_does()
+    write_if_nobody_else_does()
+    assert [type(handler) for handler in log.handlers] == [LastResort]
+    assert not is_set_up()
+    log.warning("one line\nand what belongs to it")
+    assert capsys.readouterr().err.count("oauth_refresh: one line") == 1
