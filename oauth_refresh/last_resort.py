@@ -47,7 +47,10 @@ def is_set_up() -> bool:
     return False
 
 
-def write_if_nobody_else_does() -> None:
-    """From now on, in this process. Once is enough."""
+def let_warnings_be_seen() -> None:
+    """From now on, in this process: by the handlers that there are, else by a last resort."""
+    # `logging.config` switches off every logger that it is not told of, unless it is told not to: those of
+    # all packages that were imported before. Nobody means this one, and what it warns of is theft.
+    log.disabled = False
     if not log.hasHandlers():
         log.addHandler(LastResort())

@@ -11,7 +11,7 @@ from .callables import takes
 from .cors import METHOD_OVERRIDES, is_preflight
 from .errors import ConfigurationError, InvalidScope
 from .guard import TOKEN_KEY, Guard, forget_user
-from .last_resort import write_if_nobody_else_does
+from .last_resort import let_warnings_be_seen
 from .paths import PUBLIC, Requirement
 from .scopes import parse_scope
 from .setting_loading import load_settings
@@ -61,7 +61,7 @@ class OAuthMiddleware:
         from .endpoints.dispatch import Endpoints
         from .server import Server, environ_key
 
-        write_if_nobody_else_does()
+        let_warnings_be_seen()
         self.app = app
         loaded = load_settings(
             config=config, environ=environ, defaults=defaults, keywords=keywords, config_file=config_file

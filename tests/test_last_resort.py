@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from oauth_refresh.events import log
-from oauth_refresh.last_resort import LastResort, is_set_up, write_if_nobody_else_does
+from oauth_refresh.last_resort import LastResort, is_set_up, let_warnings_be_seen
 
 LINE = re.compile(
     r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4}\] \[\d+\] \[WARNING\] oauth_refresh: no path is protected\n"
@@ -56,6 +56,21 @@ def test_whoever_sets_up_logging_finds_each_line_once(tmp_path: Path, when: str)
     assert told == "theirs: no path is protected\n"
 
 
+def test_logging_that_is_configured_before_the_middleware_is_made_does_not_silence_it(tmp_path: Path) -> None:
+    """`disable_existing_loggers` is true by default, and the package has been imported."""
+    before = """
+import logging.config, oauth_refresh.middleware
+theirs = {"class": "logging.StreamHandler", "formatter": "theirs"}
+logging.config.dictConfig({
+    "version": 1,
+    "formatters": {"theirs": {"format": "theirs: %(message)s"}},
+    "handlers": {"theirs": theirs},
+    "root": {"handlers": ["theirs"]},
+})
+"""
+    assert written(tmp_path, before=before) == "theirs: no path is protected\n"
+
+
 def test_without_a_last_resort_it_is_silent(tmp_path: Path) -> None:
     assert written(tmp_path, before="logging.lastResort = None") == ""
 
@@ -72,7 +87,7 @@ def test_a_closed_standard_error_fails_no_request(monkeypatch: pytest.MonkeyPatc
 
     forget_logging(monkeypatch)
     monkeypatch.setattr(logging, "raiseExceptions", False)
-    write_if_nobody_else_does()
+    let_warnings_be_seen()
     monkeypatch.setattr(sys, "stderr", Closed())
     log.warning("lost")
 
@@ -81,8 +96,8 @@ def test_it_is_there_once_and_does_not_count_as_set_up(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     forget_logging(monkeypatch)
-    write_if_nobody_else_does()
-    write_if_nobody_else_does()
+    let_warnings_be_seen()
+    let_warnings_be_seen()
     assert [type(handler) for handler in log.handlers] == [LastResort]
     assert not is_set_up()
     log.warning("one line\nand what belongs to it")
