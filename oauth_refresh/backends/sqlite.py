@@ -98,8 +98,8 @@ class SQLiteBackend:
     many seconds a call waits for other threads, and then again for other processes, before it raises.
 
     The file is created at the first call, with mode 0600. A file that is deleted, emptied or replaced while
-    in use is noticed by swaps within 20 ms, and by reads within a second; a new file is then opened, a
-    missing one is an error and never silently begun anew.
+    in use is noticed by every swap, and by reads within a second; a new file is then opened, a missing one
+    is an error and never silently begun anew.
 
     `get` answers from memory what was read since the last commit, whoever made it: `sqlite_commits`.
     """
@@ -264,7 +264,8 @@ class SQLiteBackend:
                 raise
             self._file.patiently(link, _ROTATE, values)
         if link.cursor.rowcount == 1:
-            if commit is not None:
+            # What changed nothing was no commit: the one since may be another process's.
+            if commit is not None and body != old:
                 commit.wrote(before, key, _new_tuple(Entry, (body, body)))
             return True
         with self._file.transaction(link):

@@ -89,7 +89,7 @@ class LastCommit:
             turn.append(True)
 
     def wrote(self, state: State, key: bytes, stored: Any) -> None:
-        """This process took `state`, and has just committed what `key` leads to.
+        """This process took `state`, and has just committed what `key` leads to, which was something else.
 
         If that is the one commit since, everything else that was known is still good.
         """

@@ -30,9 +30,6 @@ from oauth_refresh.errors import RegistryError
 logger = logging.getLogger("oauth_refresh")
 
 _TRUST_SECONDS = 1.0
-_WRITE_TRUST_SECONDS = 0.02
-"""A look takes 3 % of a renewal, so that a busy server does not look before each. What is written meanwhile
-into a file that was deleted or replaced is lost, as is all that was written since a backup."""
 _FORK_PATIENCE = 5.0
 _EMPTY_BYTES_MAX = 1  # SQLite takes a single byte for the trace of a bug elsewhere, and begins anew
 
@@ -100,7 +97,6 @@ class Link:
         """Whether this process had another file open under this path before."""
         self.read_only = False
         self.trusted_until = 0.0
-        self.trusted_to_write_until = 0.0
         self.hasher: Any = None
         """For whoever prepared the link: a keyed hash, to be copied."""
         self.hashes: dict[tuple[bytes, ...], bytes] = {}
@@ -166,7 +162,7 @@ class SQLiteFile:
 
     @contextmanager
     def writing(self) -> Iterator[Link]:
-        """A link to the file that `path` led to 20 ms ago or later; one thread of this process at a time."""
+        """A link to the file that `path` leads to now; one thread of this process at a time."""
         link = self.begin_writing()
         try:
             yield link
@@ -270,7 +266,7 @@ class SQLiteFile:
                 return link
 
     def _take_sure(self, now: float) -> Link:
-        """One that may write, to the file that `path` led to a moment ago."""
+        """One that may write, to the file that `path` leads to now."""
         while True:
             try:
                 link = self.idle.pop()
@@ -278,7 +274,7 @@ class SQLiteFile:
                 return self._connect()
             if link.read_only:
                 link.close()
-            elif now < link.trusted_to_write_until or self._is_sure(link, now):
+            elif self._is_sure(link, now):
                 return link
 
     def close(self) -> None:
@@ -372,7 +368,6 @@ class SQLiteFile:
                 and found.st_size > _EMPTY_BYTES_MAX
             ):
                 link.trusted_until = now + _TRUST_SECONDS
-                link.trusted_to_write_until = now + _WRITE_TRUST_SECONDS
                 return True
         except OSError:
             pass

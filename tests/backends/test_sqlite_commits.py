@@ -129,6 +129,19 @@ def test_a_commit_right_before_or_after_an_own_rotation_is_not_overlooked(
     assert backend.get_two(KEY, OTHER) == (Entry(b"3", b"3"), Entry(b"2", b"2"))
 
 
+def test_a_swap_that_changes_nothing_hides_no_commit(backend: SQLiteBackend, path: Path) -> None:
+    """SQLite writes no page for it, so that the one page since was another's."""
+    put(backend, b"k", b"1")
+    put(backend, b"n", b"1")
+    put(backend, b"k", b"2")  # what is known begins here
+    assert (body_of(backend, b"k"), body_of(backend, b"n")) == (b"2", b"1")
+    same = backend.get(b"n")
+    elsewhere(path, b"k", b"3")
+    assert same is not None
+    assert backend.swap(b"n", same, same.body) is True
+    assert body_of(backend, b"k") == b"3"
+
+
 def test_only_the_state_from_before_its_own_commit_is_carried_on(backend: SQLiteBackend, path: Path) -> None:
     """A thread looked after our commit, and then another program committed: the one since is not ours."""
     for key in (KEY, OTHER):

@@ -30,7 +30,6 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def backend(path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SQLiteBackend]:
     monkeypatch.setattr(sqlite_file, "_TRUST_SECONDS", 0.0)
-    monkeypatch.setattr(sqlite_file, "_WRITE_TRUST_SECONDS", 0.0)
     backend = SQLiteBackend(str(path), timeout=0.05)
     assert backend.swap(b"k", None, b"1", index=[b"term"])
     yield backend
@@ -410,23 +409,3 @@ def test_reads_notice_a_replaced_file_within_a_second(
     path.unlink()
     clock[0] += 1.0
     assert "the file was deleted" in trouble(lambda: backend.get(b"k"))
-
-
-def test_writes_notice_a_file_that_is_gone_within_a_fiftieth_of_a_second(
-    backend: SQLiteBackend, path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clock = [1000.0]
-    monkeypatch.setattr(sqlite_file, "_TRUST_SECONDS", 1.0)
-    monkeypatch.setattr(sqlite_file, "_WRITE_TRUST_SECONDS", 0.02)
-    monkeypatch.setattr(sqlite_file, "monotonic", lambda: clock[0])
-    backend.close()
-    assert backend.swap(b"k", ONE, b"2") is True
-    away = path.with_name("away.db")
-    for pause in (0.008, 0.008, 0.008):  # a busy server, whose writes do not put the look off
-        clock[0] += pause
-        backend.swap(b"k", TWO, b"2")
-    path.rename(away)
-    clock[0] += 0.02
-    assert "the file was deleted" in trouble(lambda: backend.swap(b"k", TWO, b"3"))
-    away.rename(path)
-    assert backend.get(b"k") == TWO
