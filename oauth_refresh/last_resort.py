@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextlib import suppress
 
 from .events import log
 
@@ -32,9 +33,12 @@ class LastResort(logging.Handler):
             return
         try:
             stream.write(self.format(record) + "\n")
-            stream.flush()
+            if hasattr(stream, "flush"):
+                stream.flush()
         except Exception:
-            self.handleError(record)
+            # `handleError` writes to the same place. A request must not fail because that is closed.
+            with suppress(Exception):
+                self.handleError(record)
 
 
 def is_set_up() -> bool:
@@ -51,6 +55,8 @@ def let_warnings_be_seen() -> None:
     """From now on, in this process: by the handlers that there are, else by a last resort."""
     # `logging.config` switches off every logger that it is not told of, unless it is told not to: those of
     # all packages that were imported before. Nobody means this one, and what it warns of is theft.
-    log.disabled = False
+    for name, logger in list(logging.root.manager.loggerDict.items()):
+        if isinstance(logger, logging.Logger) and f"{name}.".startswith(f"{log.name}."):
+            logger.disabled = False
     if not log.hasHandlers():
         log.addHandler(LastResort())
