@@ -16,7 +16,7 @@ def anew(ours: OAuthMiddleware, operation: Operation) -> Operation:
     forget_file = _forget_file(ours)
 
     def forgetful() -> object:
-        tokens._keys_of.cache_clear()
+        tokens.keys_of_grant.cache_clear()
         ours.registry._encoded.clear()
         forget_file()
         return operation()

@@ -185,11 +185,21 @@ class AccessChecks:
                 return grant
         return decode(body, presented.grant_id)
 
-    def _swap(self, key: bytes, entry: Entry | None, grant: Grant, copies: Copies = "none") -> bool:
+    def _swap(
+        self,
+        key: bytes,
+        entry: Entry | None,
+        grant: Grant,
+        copies: Copies = "none",
+        forget: float | None = None,
+    ) -> bool:
+        """Store this grant in the place of what was read. `forget` is `forget_at`, where it is known."""
+        if forget is None:
+            forget = forget_at(grant)
         body = encode(grant, None if entry is None else entry[0])
         terms = terms_of(grant.subject, grant.client_id)
         try:
-            if not self.backend.swap(key, entry, body, forget_at(grant), terms, copies):
+            if not self.backend.swap(key, entry, body, forget, terms, copies):
                 return False
         except NotReplicatedError:
             raise

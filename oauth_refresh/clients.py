@@ -364,20 +364,30 @@ class Clients:
         if credentials.client_id is None:
             raise invalid_client(_NAMELESS)
         if not credentials.pairs:
-            client = self.get(credentials.client_id, seen)
-            if client is None and self._documents_for(credentials.client_id) is not None:
-                client = self.asking(credentials.client_id)
-            if client is None or client.secret_hash:
-                # Not counted, for nothing was guessed: a client whose registration is gone must hear so
-                # however often it asks, and then registers again.
-                why = "is unknown" if client is None else "has a secret and sent none"
-                raise invalid_client(_UNKNOWN_OR_SILENT, f"{self._in_words(credentials.client_id)} {why}")
-            return client
+            return self.named(credentials.client_id, seen)
         for client_id, secret in credentials.pairs:
             client = self.get(client_id, seen)
             if _is_secret_of(client, secret) and client is not None:
                 return client
         raise self._failed(credentials)
+
+    def named(self, client_id: str, seen: Seen = NOTHING_SEEN) -> Client:
+        """The public client that a request without a secret names. Raises as `authenticate`."""
+        key = self._keys.get(client_id)
+        if key is None:
+            client = self.get(client_id, seen)
+            if client is None and self._documents_for(client_id) is not None:
+                client = self.asking(client_id)
+        else:
+            # `get`, spelled out for every renewal.
+            entry = seen[key] if key in seen else self._backend.get(key)
+            client = None if entry is None else _decode(entry[0])
+        if client is None or client.secret_hash:
+            # Not counted, for nothing was guessed: a client whose registration is gone must hear so
+            # however often it asks, and then registers again.
+            why = "is unknown" if client is None else "has a secret and sent none"
+            raise invalid_client(_UNKNOWN_OR_SILENT, f"{self._in_words(client_id)} {why}")
+        return client
 
     def _failed(self, credentials: Credentials) -> Exception:
         # One of 65,536 buckets by id: the number of counters stays bounded whatever ids are tried, and a

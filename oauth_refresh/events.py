@@ -75,7 +75,13 @@ _LEVELS = {**dict.fromkeys(WARNINGS, logging.WARNING), **dict.fromkeys(ERRORS, l
 
 _KEPT_BACK_MAX = 1024
 
-_everywhere: list[Callable[[Events, str, Mapping[str, object]], None]] = []
+everywhere: list[Callable[[Events, str, Mapping[str, object]], None]] = []
+"""Who hears the events of every server of this process."""
+
+
+def level_of(name: str) -> int:
+    """The level at which this event is logged."""
+    return _LEVELS.get(name, logging.INFO)
 
 
 class Events:
@@ -88,30 +94,30 @@ class Events:
     def __init__(self, sender: object = None, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.sender = sender
         self._clock = clock
-        self._listeners: list[Listener] = []
+        self.listeners: list[Listener] = []
         self._sparing: dict[str, Sparing] = {}
 
     def listen(self, listener: Listener) -> None:
         """Call `listener(name, fields)` for every event from now on. What it raises is logged and dropped."""
-        self._listeners.append(listener)
+        self.listeners.append(listener)
 
     def are_heard(self, events: Iterable[Event]) -> bool:
         """Whether anybody would hear of one of these: else nobody needs to put their fields together."""
-        if self._listeners or _everywhere:
+        if self.listeners or everywhere:
             return True
         # Of every renewal, and a generator would take longer than what it asks.
         for event in events:  # noqa: SIM110
-            if log.isEnabledFor(_LEVELS.get(event.name, logging.INFO)):
+            if log.isEnabledFor(level_of(event.name)):
                 return True
         return False
 
     def emit(self, name: str, fields: Mapping[str, object]) -> None:
-        level = _LEVELS.get(name, logging.INFO)
+        level = level_of(name)
         if log.isEnabledFor(level):
             log.log(level, "%s %s", name, " ".join(f"{key}={value!r}" for key, value in fields.items()))
-        for listener in self._listeners:
+        for listener in self.listeners:
             _tell(listener, name, fields)
-        for broadcast in _everywhere:
+        for broadcast in everywhere:
             _tell(partial(broadcast, self), name, fields)
 
     def emit_sparingly(self, name: str, fields: Mapping[str, object], key: str, seconds: float) -> None:
@@ -165,7 +171,7 @@ class Sparing:
 
 def on_every_server(broadcast: Callable[[Events, str, Mapping[str, object]], None]) -> None:
     """Call `broadcast(events, name, fields)` for every event of every server in this process."""
-    _everywhere.append(broadcast)
+    everywhere.append(broadcast)
 
 
 def _tell(listener: Listener, name: str, fields: Mapping[str, object]) -> None:

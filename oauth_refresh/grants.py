@@ -23,8 +23,8 @@ from .tokens import (
     Presented,
     Rights,
     Secrets,
+    derive,
     derive_forward,
-    derive_pair,
     hash_token,
     verifying_key,
 )
@@ -330,29 +330,29 @@ def _advance(outcome: str, case: Case, generation: int, previous: Previous | Non
     """
     grant, now, policy = case.grant, case.now, case.policy
     rights, key = _rights(case), case.secrets.keys[0]
-    pair = derive_pair(key, grant.seed, grant.id, generation, case.presented.secret, rights)
+    link = derive(key, grant.seed, grant.id, generation, case.presented.secret)
+    access_token = link.access_token(grant.id, 0, rights)
     expires_at, refresh_expires_at = now + policy.access_ttl, now + policy.refresh_ttl
     if grant.ends_at is not None:
         expires_at, refresh_expires_at = (
             min(expires_at, grant.ends_at),
             min(refresh_expires_at, grant.ends_at),
         )
-    renewable = policy.issue_refresh
+    refresh_token = link.refresh_token(grant.id) if policy.issue_refresh else None
     stored = replace(
         grant,
         client_id=grant.client_id or case.ask.client_id or "",
         generation=generation,
-        refresh_hash=pair.refresh_hash if renewable else b"",
-        refresh_expires_at=refresh_expires_at if renewable else None,
-        access=_access(pair.access_hash, rights, grant, expires_at),
+        refresh_hash=b"" if refresh_token is None else hash_token(refresh_token),
+        refresh_expires_at=None if refresh_token is None else refresh_expires_at,
+        access=_access(hash_token(access_token), rights, grant, expires_at),
         epoch=0,
         used=False,
         previous=previous,
         late_repeats=grant.late_repeats if grant.late_marked else 0,
         late_marked=False,
     )
-    refresh_token = pair.refresh_token if renewable else None
-    return Issue(outcome, stored, pair.access_token, refresh_token, int(expires_at - now), rights, (event,))
+    return Issue(outcome, stored, access_token, refresh_token, int(expires_at - now), rights, (event,))
 
 
 def _hand_out_again(

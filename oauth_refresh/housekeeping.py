@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import struct
@@ -20,36 +21,35 @@ _FORMAT = b"\x01"
 class Housekeeping:
     """Purges the registry once per `interval` seconds, however many workers and hosts there are.
 
-    `looked_after` is called at requests and costs a comparison. The purge runs in a thread of its own, and
-    the first one comes at a random moment of the first interval, so that workers that start together do
-    not all look at once. An interval of 0 turns it off.
+    `look_after` is called at requests, and need not be before `due_at` (seconds since 1970). The purge runs
+    in a thread of its own, and the first one comes at a random moment of the first interval, so that workers
+    that start together do not all look at once. An interval of 0 turns it off.
     """
 
     def __init__(self, backend: Backend, interval: float, clock: Callable[[], float]) -> None:
         self._backend = backend
         self._interval = interval
         self._clock = clock
-        # The moment when this process looks next; drawn in the process itself, not before a fork.
-        self._due: tuple[int, float] | None = None
+        self.due_at = -math.inf if interval else math.inf
+        """When this process looks next; drawn at its first request, not before a fork."""
+        self._pid = 0
         self._lock = threading.Lock()
 
-    def looked_after(self) -> threading.Thread | None:
+    def look_after(self) -> threading.Thread | None:
         """The thread that has just been started to do it, if it is time."""
-        if not self._interval:
+        due_at, now = self.due_at, self._clock()
+        if now < due_at:
             return None
-        due, clock = self._due, self._clock
-        now = clock()
-        if due is not None and now < due[1]:
-            return None
-        if due is None or due[0] != os.getpid():
-            self._due = (os.getpid(), now + random.uniform(0, self._interval))  # noqa: S311 - spreads load
+        if self._pid != os.getpid():
+            self.due_at = now + random.uniform(0, self._interval)  # noqa: S311 - spreads load
+            self._pid = os.getpid()
             return None
         if not self._lock.acquire(blocking=False):
             return None
         try:
-            if self._due != due:
+            if self.due_at != due_at:
                 return None
-            self._due = (os.getpid(), now + self._interval)
+            self.due_at = now + self._interval
         finally:
             self._lock.release()
         thread = threading.Thread(target=self.purge_if_due, name="oauth_refresh housekeeping", daemon=True)

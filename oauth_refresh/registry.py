@@ -15,12 +15,13 @@ import msgspec
 
 from . import grants, pkce
 from .access_checks import TRIES, AccessChecks, pause
-from .backends.base import Backend, Copies
+from .backends.base import Backend, Copies, Entry
 from .backends.bulk import reader_of_two
 from .cases import Ask, Case, Event, Issue, Policy, Refuse
 from .errors import InvalidGrant, RegistryError
-from .events import Events
+from .events import Events, everywhere, level_of, log
 from .outcomes import events_of, malformed, refused
+from .plain_renewals import EVENT, renew_plainly
 from .reading_ahead import NOTHING_SEEN, Seen
 from .records import LABEL_MAX, PROPERTIES_BYTES_MAX, Access, Code, Grant, decode, term
 from .refusals import error_of
@@ -34,6 +35,7 @@ from .tokens import (
 )
 
 _ATTEMPTS = range(TRIES)
+_RENEWAL_LEVEL = level_of(EVENT.name)
 REVOKE_TRIES = 32
 """A revocation that loses to a client which rotates without pause is worth more of them."""
 
@@ -90,6 +92,7 @@ class TokenRegistry(AccessChecks):
         self._subject_check = subject_check
         self._refresh = grants.refresh if subject_check is None else self._refresh_with_subject_check
         self._terms = terms
+        self._has_no_hooks = subject_check is None and terms is None
         self._draw = draw
 
     @property
@@ -249,9 +252,21 @@ class TokenRegistry(AccessChecks):
 
         `seen` may hold the grant, read in the course of this request.
         """
-        # If a rotation is lost, the roll forward has it.
         policy = self.policy if policy is None else policy
-        return self._settle(token, ask, policy, self._refresh, "none", seen)
+        key, clock, secrets = b"g" + token.grant_id, self.clock, self._secrets
+        entry = seen[key] if key in seen else self.backend.get(key)
+        grant = None if entry is None else self._decoded(key, entry[0], token)
+        if grant is not None and self._has_no_hooks and isinstance(secrets, Secrets):
+            renewal = renew_plainly(grant, token, ask, clock(), policy, secrets)
+            if renewal is not None:
+                issue, stored, forget = renewal
+                # If a rotation is lost, the roll forward has it.
+                if self._swap(key, entry, stored, "none", forget):
+                    if self.events.listeners or everywhere or log.isEnabledFor(_RENEWAL_LEVEL):
+                        self._emit(events_of(issue, token), stored)
+                    return issue
+                return self._settle(token, ask, policy, self._refresh, "none")
+        return self._settle(token, ask, policy, self._refresh, "none", (entry, grant))
 
     def look_ahead(self, token: Presented, other: bytes) -> Seen:
         """The grant of this token and another record, where reading two is as quick as reading one."""
@@ -307,19 +322,23 @@ class TokenRegistry(AccessChecks):
         policy: Policy,
         rule: Callable[[Case], Issue | Refuse],
         copies: Copies,
-        seen: Seen = NOTHING_SEEN,
+        found: tuple[Entry | None, Grant | None] | None = None,
     ) -> Issue | Refuse:
+        """Ask the rule, store what it says, and if another request was quicker, ask it again.
+
+        `found` is the record, and the grant in it, if it has just been read.
+        """
         key, clock, secrets = b"g" + presented.grant_id, self.clock, self._secrets
         if not isinstance(secrets, Secrets):
             secrets = self.secrets
         for attempt in _ATTEMPTS:
-            entry = seen[key] if not attempt and key in seen else self.backend.get(key)
+            entry, grant = (self.backend.get(key), None) if attempt or found is None else found
             now = clock()
             if entry is None:
                 grants.classify(grants.DUMMY, presented, secrets)
                 self.tell_refused("unknown_grant", presented)
                 return Refuse("noise")
-            grant = self._decoded(key, entry[0], presented)
+            grant = grant or self._decoded(key, entry[0], presented)
             terms = policy if self._terms is None else self._terms(grant, policy)
             answer = rule(Case(grant, presented, ask, now, terms, secrets))
             is_issue = isinstance(answer, Issue)

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from hashlib import sha256
 
-from .keyed_hashes import BLOCK_BYTES, INNER, OUTER, Pads, hmac_of_pads, keyed, pads
+from .keyed_hashes import Pads, hmac_of_pads, keyed, pads
 from .records import GRANT_ID_BYTES
 from .values import Value
 
@@ -31,7 +31,7 @@ TAG_BYTES = 16
 GENERATION_MAX = 2**32 - 1
 """The last generation, and the last epoch: both take four bytes."""
 
-_FIRST_EPOCH = bytes(4)
+FIRST_EPOCH = bytes(4)
 # The prefixes, of four letters, spell three bytes like the rest of the text.
 _PLAIN_LAYOUT = struct.Struct(f">3x{GRANT_ID_BYTES}s{SECRET_BYTES}s")
 _REFRESH_LAYOUT = struct.Struct(f">3x{GRANT_ID_BYTES}sI{SECRET_BYTES}s{TAG_BYTES}s")
@@ -45,7 +45,7 @@ _refresh_parts = _REFRESH_LAYOUT.unpack
 _WITHOUT_SPARE_BITS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"[::4])
 _HEX = frozenset("0123456789abcdef")
 _FROM_URLSAFE = bytes.maketrans(b"-_+/=", b"+/!!!")
-_TO_URLSAFE = bytes.maketrans(b"+/", b"-_")
+TO_URLSAFE = bytes.maketrans(b"+/", b"-_")
 
 
 class Presented(Value, frozen=True, gc=False):
@@ -95,7 +95,7 @@ def hash_token(text: str) -> bytes:
 
 
 def mint_code(grant_id: bytes, secret: bytes) -> str:
-    return CODE + b2a_base64(grant_id + secret, newline=False).translate(_TO_URLSAFE).decode()
+    return CODE + b2a_base64(grant_id + secret, newline=False).translate(TO_URLSAFE).decode()
 
 
 def mint_access(grant_id: bytes, secret: bytes) -> str:
@@ -103,7 +103,7 @@ def mint_access(grant_id: bytes, secret: bytes) -> str:
 
 
 def _spelt_access(raw: bytes) -> bytes:
-    return b"oat_" + b2a_base64(raw)[:-1].translate(_TO_URLSAFE)
+    return b"oat_" + b2a_base64(raw)[:-1].translate(TO_URLSAFE)
 
 
 def mint_refresh(grant_id: bytes, generation: int, secret: bytes, tag: bytes) -> str:
@@ -112,7 +112,7 @@ def mint_refresh(grant_id: bytes, generation: int, secret: bytes, tag: bytes) ->
 
 def _spelt_refresh(raw: bytes) -> bytes:
     # Without the one character of padding that 68 bytes have, and the end of the line.
-    return b"ort_" + b2a_base64(raw)[:-2].translate(_TO_URLSAFE)
+    return b"ort_" + b2a_base64(raw)[:-2].translate(TO_URLSAFE)
 
 
 def read(text: str) -> Presented | None:
@@ -185,7 +185,7 @@ def _tag(tag_key: Pads, signed: bytes) -> bytes:
 
 
 @lru_cache(1024)
-def _keys_of(key: bytes, seed: bytes) -> tuple[Pads, Pads]:
+def keys_of_grant(key: bytes, seed: bytes) -> tuple[Pads, Pads]:
     """What salts and tags of one grant are made with. Of the grants renewed last they are remembered."""
     digest = keyed(key)
     return pads(digest(b"oauth_refresh/1 salt\0" + seed)), _tag_key(digest, seed)
@@ -225,64 +225,24 @@ class Link(Value, frozen=True, gc=False):
         return _spelt_refresh(signed + _tag(self.tag_key, signed)).decode()
 
     def access_token(self, grant_id: bytes, epoch: int, rights: Rights) -> str:
-        counted = epoch.to_bytes(4, "big") if epoch else _FIRST_EPOCH
-        message = b"access\0" + self.salt + counted + _rights_digest(rights)
+        counted = epoch.to_bytes(4, "big") if epoch else FIRST_EPOCH
+        message = b"access\0" + self.salt + counted + rights_digest(rights)
         return mint_access(grant_id, hmac_of_pads(self.parent, message))
 
 
 @lru_cache(1024)
-def _rights_digest(rights: Rights) -> bytes:
+def rights_digest(rights: Rights) -> bytes:
     lines = (" ".join(sorted(rights.scopes)), " ".join(sorted(rights.audience)), rights.proof_key)
     return sha256("\n".join(lines).encode()).digest()
 
 
 def derive(key: bytes, seed: bytes, grant_id: bytes, generation: int, secret: bytes) -> Link:
     """The link of this generation, from the secret of the one before it (for the first, the code's)."""
-    salt_key, tag_key = _keys_of(key, seed)
+    salt_key, tag_key = keys_of_grant(key, seed)
     counted = generation.to_bytes(4, "big")
     salt = hmac_of_pads(salt_key, grant_id + counted)
     parent = pads(secret)
     return Link(generation, counted, hmac_of_pads(parent, b"refresh\0" + salt), salt, parent, tag_key)
-
-
-class Pair(Value, frozen=True, gc=False):
-    """A refresh token and its first access token, and the hashes under which they are kept."""
-
-    refresh_token: str
-    refresh_hash: bytes
-    access_token: str
-    access_hash: bytes
-
-    def __repr__(self) -> str:
-        return "<a pair>"
-
-
-def derive_pair(
-    key: bytes, seed: bytes, grant_id: bytes, generation: int, secret: bytes, rights: Rights
-) -> Pair:
-    """The pair of the link that `derive` gives for the same.
-
-    Spelled out, because every renewal makes one: ten hashes take a quarter less time if nothing comes between
-    them that pushes their code out of the processor's cache.
-    """
-    (salt_inner, salt_outer), (tag_inner, tag_outer) = _keys_of(key, seed)
-    block = secret.ljust(BLOCK_BYTES, b"\0")
-    inner, outer = block.translate(INNER), block.translate(OUTER)
-    place = grant_id + generation.to_bytes(4, "big")
-    salt = sha256(salt_outer + sha256(salt_inner + place).digest()).digest()
-    refresh_secret = sha256(outer + sha256(inner + b"refresh\0" + salt).digest()).digest()
-    signed = place + refresh_secret
-    signature = sha256(tag_outer + sha256(tag_inner + b"refresh\0" + signed).digest()).digest()
-    message = b"access\0" + salt + _FIRST_EPOCH + _rights_digest(rights)
-    access_secret = sha256(outer + sha256(inner + message).digest()).digest()
-    refresh_token = b"ort_" + b2a_base64(signed + signature[:TAG_BYTES])[:-2].translate(_TO_URLSAFE)
-    access_token = b"oat_" + b2a_base64(grant_id + access_secret)[:-1].translate(_TO_URLSAFE)
-    return Pair(
-        refresh_token.decode(),
-        sha256(refresh_token).digest(),
-        access_token.decode(),
-        sha256(access_token).digest(),
-    )
 
 
 def derive_forward(

@@ -10,7 +10,8 @@ from msgspec.structs import replace
 from oauth_refresh import grants
 from oauth_refresh.cases import Ask, Case, Event, Issue, Policy, Refuse
 from oauth_refresh.pkce import kept
-from oauth_refresh.records import Access, Code, Grant, decode, encode
+from oauth_refresh.plain_renewals import renew_plainly
+from oauth_refresh.records import Access, Code, Grant, decode, encode, forget_at
 from oauth_refresh.tokens import Presented, Secrets, read
 
 from . import derivation
@@ -82,6 +83,16 @@ def repeated(age: float, behind: int = 1) -> Event:
     return Event("token_repeated", (("age", age), ("behind", behind)))
 
 
+def judged(case: Case) -> Issue | Refuse:
+    """What the rules answer to a refresh token. The plain way must say the same in all, or nothing."""
+    answer = grants.refresh(case)
+    plainly = renew_plainly(case.grant, case.presented, case.ask, case.now, case.policy, case.secrets)
+    if plainly is not None:
+        assert answer.store is not None
+        assert plainly == (answer, answer.store, forget_at(answer.store))
+    return answer
+
+
 class Played:
     """A grant and its clock. What a rule says is to be stored is stored, in its encoded form."""
 
@@ -141,7 +152,7 @@ class Played:
         allowed_scopes: tuple[str, ...] | None = None,
     ) -> Issue | Refuse:
         ask = Ask(client_id, scopes, resources, proof_key, allowed_scopes)
-        answer = grants.refresh(self.case(token, ask))
+        answer = judged(self.case(token, ask))
         self._keep(answer.store)
         return answer
 

@@ -17,7 +17,7 @@ from oauth_refresh.records import Access, Code, Grant, decode, encode
 from oauth_refresh.tokens import Secrets
 
 from . import derivation
-from .line import CHALLENGE, PENDING, REDIRECT_URI, VERIFIER, presented
+from .line import CHALLENGE, PENDING, REDIRECT_URI, VERIFIER, judged, presented
 from .rotation_model import Family, Ghost, Host, Request, Verdict, seen, shown
 
 START = 1_700_000_000.0
@@ -188,7 +188,7 @@ class StagedMachine(RuleBasedStateMachine):
         if kind == "revoke":
             revoked = grants.revoke_presented(case)
             return revoked, None if isinstance(revoked, Refuse) or revoked is record else revoked
-        answer = grants.redeem(case) if kind == "redeem" else grants.refresh(case)
+        answer = grants.redeem(case) if kind == "redeem" else judged(case)
         return answer, answer.store
 
     def _judge(self, stage: Stage, kind: str, request: Request, host: Host) -> Verdict:

@@ -63,21 +63,21 @@ def test_the_first_look_is_spread_over_the_interval_and_runs_beside_the_request(
     monkeypatch.setattr("random.uniform", lambda low, high: high / 2)
     backend, clock = with_dead_record(), Clock()
     housekeeping = Housekeeping(backend, 3600, clock)
-    assert housekeeping.looked_after() is None
+    assert housekeeping.look_after() is None
     clock.now += 1799
-    assert housekeeping.looked_after() is None
+    assert housekeeping.look_after() is None
     clock.now += 1
-    thread = housekeeping.looked_after()
+    thread = housekeeping.look_after()
     assert thread is not None
     thread.join(10)
     assert backend.get(b"g-dead") is None
-    assert housekeeping.looked_after() is None
+    assert housekeeping.look_after() is None
 
 
 def test_an_interval_of_0_turns_it_off() -> None:
     housekeeping = Housekeeping(with_dead_record(), 0, Clock())
     for _ in range(3):
-        assert housekeeping.looked_after() is None
+        assert housekeeping.look_after() is None
 
 
 def test_a_registry_in_trouble_is_left_alone_until_the_next_time(caplog: pytest.LogCaptureFixture) -> None:

@@ -18,6 +18,7 @@ RULES = {
     "tokens",
     "redirects",
     "pkce",
+    "plain_renewals",
     "scopes",
     "resources",
     "paths",

@@ -213,7 +213,6 @@ def test_a_record_that_leads_nowhere_reads_no_token(body: bytes):
         pytest.param(read(REFRESH), id="presented token"),
         pytest.param(Secrets((SECRET,), frozenset([SECRET])), id="server secrets"),
         pytest.param(tokens.derive(SECRET, SECRET, GRANT_ID, 1, SECRET), id="link"),
-        pytest.param(tokens.Pair(repr(SECRET), SECRET, SECRET.hex(), SECRET), id="pair"),
     ],
 )
 def test_no_secret_stands_in_a_repr(value: object):
@@ -337,23 +336,6 @@ def test_both_implementations_derive_the_same(generation, secret, epoch, scopes,
     )
 
 
-@given(
-    generation=st.integers(1, tokens.GENERATION_MAX),
-    secret=st.binary(min_size=32, max_size=32),
-    seed=st.binary(min_size=32, max_size=32),
-    key=st.binary(min_size=1, max_size=100),
-    scopes=st.lists(st.text(string.printable, min_size=1, max_size=8), unique=True).map(tuple),
-)
-def test_a_pair_is_that_of_its_link(generation, secret, seed, key, scopes):
-    rights = Rights(scopes, ("https://as.example",))
-    link = tokens.derive(key, seed, GRANT_ID, generation, secret)
-    pair = tokens.derive_pair(key, seed, GRANT_ID, generation, secret, rights)
-    assert pair.refresh_token == link.refresh_token(GRANT_ID)
-    assert pair.access_token == link.access_token(GRANT_ID, 0, rights)
-    assert pair.refresh_hash == tokens.hash_token(pair.refresh_token)
-    assert pair.access_hash == tokens.hash_token(pair.access_token)
-
-
 def test_the_order_in_which_rights_are_named_does_not_matter():
     link = tokens.derive(LINE.server_secret, LINE.seed, LINE.grant_id, 1, CODE_SECRET)
     assert link.access_token(LINE.grant_id, 0, Rights(("a", "b"), ("x", "y"))) == link.access_token(
@@ -416,8 +398,8 @@ def test_the_longest_walk_under_one_secret_is_its_whole_line():
 
 def test_a_forgery_neither_uses_nor_fills_the_keys_that_are_remembered() -> None:
     tokens.derive(SECRET, SECRET, GRANT_ID, 1, SECRET)
-    before = tokens._keys_of.cache_info()
+    before = tokens.keys_of_grant.cache_info()
     for seed in (SECRET, bytes(32)):
         forged = tokens.Presented(tokens.REFRESH, GRANT_ID, SECRET, b"", 1, bytes(16))
         assert tokens.verifying_key(forged, seed, tokens.Secrets((SECRET,))) is None
-    assert tokens._keys_of.cache_info() == before
+    assert tokens.keys_of_grant.cache_info() == before

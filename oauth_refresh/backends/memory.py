@@ -68,6 +68,12 @@ class MemoryBackend:
                 return False
             if body is None:
                 self._remove(key)
+                return True
+            # Most keep their terms, and those who renew bring the very same.
+            _, before = self._notes.get(key, _NO_NOTES)
+            if before is notes[1]:
+                self._entries[key] = _new_tuple(Entry, (body, body))
+                self._notes[key] = notes
             else:
                 self._put(key, _new_tuple(Entry, (body, body)), notes)
             return True

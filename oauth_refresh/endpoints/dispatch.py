@@ -69,6 +69,7 @@ class Endpoints:
 
     def __init__(self, server: Server) -> None:
         self._server = server
+        self._clock, self._housekeeping = server.clock, server.housekeeping
         prefix = server.settings.prefix
         pages = {"/authorize": authorize, "/login": login, "/grants": grants}
         found = {
@@ -133,51 +134,60 @@ class Endpoints:
         return "well-known" if is_well_known(path) else "unknown"
 
     def _serve(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        path = environ.get("PATH_INFO", "")
-        endpoint = self._found.get(path)
-        if endpoint is None and is_well_known(path):
-            endpoint = self._well_known
-        elif endpoint is None and path.startswith(self._clients):
-            endpoint = self._registered
-        response = self._answer(endpoint, environ)
+        path, method = environ.get("PATH_INFO", ""), environ["REQUEST_METHOD"]
+        endpoint = self._found.get(path) or self._found_below(path)
+        response: Response | Tokens
+        if endpoint is None or method not in endpoint.methods:
+            response = self._unanswered(endpoint, method, environ)
+        else:
+            try:
+                book = self._server.addresses
+                addresses = book.configured or book.of(environ)
+                if addresses is not None:
+                    response = endpoint.answer(self._server, environ, addresses)
+                else:
+                    response = json_response(
+                        {"error": "server_error", "error_description": NOT_CONFIGURED}, 500
+                    )
+            except Exception as error:
+                response = self._failed(endpoint, environ, error)
+        if self._clock() >= self._housekeeping.due_at:
+            self._housekeeping.look_after()
         if isinstance(response, Tokens):
-            self._server.housekeeping.looked_after()
             return response.send(start_response, self._cors or self._cors_headers(environ))
         if endpoint is None or endpoint.shared:
             for name, value in self._cors_headers(environ):
                 response.headers.add(name, value)
-        self._server.housekeeping.looked_after()
         return response(environ, start_response)
+
+    def _found_below(self, path: str) -> Endpoint | None:
+        """The endpoint of a path that is not the same for everybody."""
+        if is_well_known(path):
+            return self._well_known
+        return self._registered if path.startswith(self._clients) else None
 
     def _cors_headers(self, environ: WSGIEnvironment) -> list[tuple[str, str]]:
         return self._cors or cors.actual(environ, self._server.settings.cors_origins)
 
-    def _answer(self, endpoint: Endpoint | None, environ: WSGIEnvironment) -> Response | Tokens:
-        method = environ["REQUEST_METHOD"]
+    def _unanswered(self, endpoint: Endpoint | None, method: str, environ: WSGIEnvironment) -> Response:
+        """There is no such endpoint, or not for this method."""
         if endpoint is None:
             if cors.is_preflight(environ):
                 return self._preflight(environ, ("GET", "POST"))
             return json_response({"error": "not_found", "error_description": "no such endpoint"}, 404)
-        if method == "OPTIONS":
-            return self._options(endpoint, environ)
-        if method not in endpoint.methods:
-            return _not_allowed(endpoint)
+        return self._options(endpoint, environ) if method == "OPTIONS" else _not_allowed(endpoint)
+
+    def _failed(self, endpoint: Endpoint, environ: WSGIEnvironment, error: Exception) -> Response:
+        """Called while the exception is handled."""
+        method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
         as_page = endpoint.page and not prefers_json(LateRequest(environ))
-        try:
-            book = self._server.addresses
-            addresses = book.configured or book.of(environ)
-            if addresses is None:
-                return json_response({"error": "server_error", "error_description": NOT_CONFIGURED}, 500)
-            answer = endpoint.answer
-            return answer(self._server, environ, addresses)
-        except OAuthError as error:
-            self._tell(method, environ["PATH_INFO"], error)
+        if isinstance(error, OAuthError):
+            self._tell(method, path, error)
             return self._page(environ, error) if as_page else error_response(error)
-        except RegistryError as error:
+        if isinstance(error, RegistryError):
             self._server.events.emit_sparingly("registry_unavailable", {"reason": str(error)}, "", 10)
             return self._unavailable(environ, error, as_page)
-        except Exception:
-            return self._broken(environ, fault(method, environ["PATH_INFO"]), as_page)
+        return self._broken(environ, fault(method, path), as_page)
 
     def _tell(self, method: str, path: str, error: OAuthError) -> None:
         if not error.told:

@@ -18,7 +18,7 @@ from ..errors import (
 )
 from ..events import log
 from ..parameters import Parameters, read_form
-from ..reading_ahead import NOTHING_SEEN, Seen
+from ..reading_ahead import NOTHING_SEEN
 from ..refusals import error_of
 from ..resources import select
 from ..responses import Tokens
@@ -62,17 +62,21 @@ def token(server: Server, environ: WSGIEnvironment, addresses: Addresses) -> Tok
     form = read_form(environ)
     if form.several:
         form.require_single(KNOWN)
-    grant_type = form.values.get("grant_type")
+    values, authorization = form.values, environ.get("HTTP_AUTHORIZATION")
+    grant_type = values.get("grant_type")
     if grant_type is None:
         raise InvalidRequest("grant_type: missing")
     supported = server.clients.grant_types
     if grant_type not in supported:
         raise UnsupportedGrantType(f"grant_type: {', '.join(supported[:-1])} or {supported[-1]}")
-    credentials = read_credentials(environ.get("HTTP_AUTHORIZATION"), form)
-    if grant_type == "authorization_code":
-        return _redeem(server, form, credentials, addresses)
+    credentials = None
+    if authorization or not form.plain or "client_secret" in values:
+        credentials = read_credentials(authorization, form)
     if grant_type == "refresh_token":
         return _refresh(server, form, credentials, addresses)
+    credentials = credentials or Credentials(values.get("client_id"))
+    if grant_type == "authorization_code":
+        return _redeem(server, form, credentials, addresses)
     return _speak_for_itself(server, form, credentials, addresses)
 
 
@@ -95,17 +99,36 @@ def _are_granted(server: Server, code: Presented, scopes: tuple[str, ...]) -> bo
     return grant is not None and set(scopes) <= set(grant.scopes)
 
 
-def _refresh(server: Server, form: Parameters, credentials: Credentials, addresses: Addresses) -> Tokens:
-    if credentials.client_id is None:
-        refresh_token = _presented(server, form, "refresh_token", REFRESH)
-        return _rotate(server, form, _named_by(server, refresh_token), refresh_token, addresses)
-    token, seen = None, NOTHING_SEEN
-    if server.registry.looks_ahead:
-        token, seen = _look_ahead(server, form, credentials.client_id)
-    client = server.clients.authenticate(credentials, seen)
+def _refresh(
+    server: Server, form: Parameters, credentials: Credentials | None, addresses: Addresses
+) -> Tokens:
+    """Credentials are None where the form alone says who the client is: most are public."""
+    values, registry = form.values, server.registry
+    client_id = values.get("client_id") if credentials is None else credentials.client_id
+    if client_id is None:
+        return _refresh_by_nobody(server, form, addresses)
+    presented, seen = read(values.get("refresh_token", "")), NOTHING_SEEN
+    if registry.looks_ahead and presented is not None and presented.kind == REFRESH:
+        # Client and grant together: to a store across the network a second read would be a trip of its own.
+        key = server.clients.key(client_id)
+        if key is not None:
+            seen = registry.look_ahead(presented, key)
+    if credentials is None:
+        client = server.clients.named(client_id, seen)
+    else:
+        client = server.clients.authenticate(credentials, seen)
     try:
-        refresh_token = token or _presented(server, form, "refresh_token", REFRESH)
-        return _rotate(server, form, client, refresh_token, addresses, seen)
+        if presented is None or presented.kind != REFRESH:
+            presented = _presented(server, form, "refresh_token", REFRESH)
+        if "refresh_token" not in client.grant_types:
+            raise UnauthorizedClient("this client is not registered for refresh_token")
+        ask, policy = Ask(client_id), server.policy
+        if "scope" in values or "resource" in values:
+            ask = _limited(ask, server, form, addresses)
+        if client.access_ttl is not None or client.refresh_ttl is not None:
+            policy = server.policy_for(client)
+        answer = registry.refresh(presented, ask, policy, seen)
+        return _granted(server, client, answer, presented)
     except InvalidGrant as error:
         # One client takes 400 for a mishap and tries again for ever; 401 makes it ask its user.
         error.status = client.dead_token_status
@@ -114,29 +137,15 @@ def _refresh(server: Server, form: Parameters, credentials: Credentials, address
         raise
 
 
-def _look_ahead(server: Server, form: Parameters, client_id: str) -> tuple[Presented | None, Seen]:
-    """Client and grant together: to a store across the network the second read would be a trip of its own."""
-    key, token = server.clients.key(client_id), read(form.values.get("refresh_token", ""))
-    if key is None or token is None or token.kind != REFRESH:
-        return None, NOTHING_SEEN
-    return token, server.registry.look_ahead(token, key)
-
-
-def _rotate(
-    server: Server,
-    form: Parameters,
-    client: Client | None,
-    refresh_token: Presented,
-    addresses: Addresses,
-    seen: Seen = NOTHING_SEEN,
-) -> Tokens:
+def _refresh_by_nobody(server: Server, form: Parameters, addresses: Addresses) -> Tokens:
+    """The token names its client. It may be an imported one whose client nobody knows."""
+    presented = _presented(server, form, "refresh_token", REFRESH)
+    client = _named_by(server, presented)
     if client is not None and "refresh_token" not in client.grant_types:
         raise UnauthorizedClient("this client is not registered for refresh_token")
-    ask = Ask(None if client is None else client.client_id)
-    if "scope" in form.values or "resource" in form.values:
-        ask = _limited(ask, server, form, addresses)
-    answer = server.registry.refresh(refresh_token, ask, server.policy_for(client), seen)
-    return _granted(server, client, answer, refresh_token)
+    ask = _limited(Ask(None if client is None else client.client_id), server, form, addresses)
+    answer = server.registry.refresh(presented, ask, server.policy_for(client))
+    return _granted(server, client, answer, presented)
 
 
 def _named_by(server: Server, refresh_token: Presented) -> Client | None:
@@ -206,7 +215,7 @@ def _limited(ask: Ask, server: Server, form: Parameters, addresses: Addresses) -
 def _granted(server: Server, client: Client | None, answer: Issue | Refuse, presented: Presented) -> Tokens:
     if not isinstance(answer, Issue):
         raise error_of(answer, presented)
-    if client is not None:
+    if client is not None and (client.forget_at is not None or not client.used):
         try:
             server.clients.mark_used(client)
         except RegistryError as error:
