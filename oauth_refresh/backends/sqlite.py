@@ -98,8 +98,8 @@ class SQLiteBackend:
     many seconds a call waits for other threads, and then again for other processes, before it raises.
 
     The file is created at the first call, with mode 0600. A file that is deleted, emptied or replaced while
-    in use is noticed by every swap, and by reads within a second; a new file is then opened, a missing one
-    is an error and never silently begun anew.
+    in use is noticed by swaps within 20 ms, and by reads within a second; a new file is then opened, a
+    missing one is an error and never silently begun anew. Nothing of the old one is written into a new one.
 
     `get` answers from memory what was read since the last commit, whoever made it: `sqlite_commits`.
     """

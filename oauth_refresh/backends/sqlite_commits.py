@@ -29,23 +29,25 @@ from functools import partial
 from threading import RLock
 from typing import Any
 
-HEAD_BYTES = 96
-"""It stands there twice, 48 bytes each. SQLite writes the second first, and believes them if they agree."""
+HEAD_BYTES = 100
+"""It stands there twice, 48 bytes each. SQLite writes the second first, and believes them if they agree.
+Behind them: how many of the log's frames are in the file by now."""
 
-_ONE_COPY, _OTHER_COPY = slice(HEAD_BYTES // 2), slice(HEAD_BYTES // 2, None)
+_ONE_COPY, _OTHER_COPY = slice(48), slice(48, 96)
 _FORMAT = (3007000).to_bytes(4, sys.byteorder)
 _LAST_FRAME = slice(16, 20)
 _NO_FRAME = bytes(4)
-_commit_of = struct.Struct(f"=16xI12x8s{HEAD_BYTES - 40}x").unpack
-"""The number of the log's last frame, and the salt of this log: it is begun anew with another."""
+_commit_of = struct.Struct("=16xI12x8s56xI").unpack
+"""The number of the log's last frame, the salt of this log, which is begun anew with another, and the number
+of the last frame that is in the file."""
 
 _KNOWN_MAX = 1024
 
-State = tuple[bytes, dict[bytes, Any], int, bytes]
-"""A head, what was read while it stood there and is good for as long as it does, and frame and salt of the
-head. Compared by identity."""
+State = tuple[bytes, dict[bytes, Any], int, bytes, bool]
+"""A head, what was read while it stood there and is good for as long as it does, last frame and salt of the
+head, and whether it is of a commit of this process that is not in the file yet. Compared by identity."""
 
-NOTHING_READ: State = (b"", {}, 0, b"")
+NOTHING_READ: State = (b"", {}, 0, b"", False)
 """No file has such a head, so nothing is ever remembered under it."""
 
 
@@ -68,7 +70,10 @@ class LastCommit:
 
     def begin_again(self, head: bytes) -> State:
         is_proof = head[_LAST_FRAME] != _NO_FRAME and head[_ONE_COPY] == head[_OTHER_COPY]
-        state: State = (head, {}, *_commit_of(head)) if is_proof else (b"", {}, 0, b"")
+        state: State = (b"", {}, 0, b"", False)
+        if is_proof:
+            frame, salt, _ = _commit_of(head)
+            state = (head, {}, frame, salt, False)
         self.state = state
         return state
 
@@ -97,7 +102,7 @@ class LastCommit:
         if not state[0] or head[_ONE_COPY] != head[_OTHER_COPY]:
             return
         # A commit of one page adds one frame to the log, any other more.
-        frame, salt = _commit_of(head)
+        frame, salt, in_file = _commit_of(head)
         if frame != state[2] + 1 or salt != state[3]:
             return
         try:
@@ -107,9 +112,14 @@ class LastCommit:
         try:
             if self.state is state:
                 state[1][key] = stored
-                self.state = (head, state[1], frame, salt)
+                self.state = (head, state[1], frame, salt, in_file < frame)
         finally:
             turn.append(True)
+
+    def is_ours_alone(self) -> bool:
+        """Whether the last commit is one of this process, and its file does not have it yet."""
+        state = self.state
+        return state[4] and self.head() == state[0]
 
     @property
     def is_deleted(self) -> bool:

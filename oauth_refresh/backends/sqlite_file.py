@@ -30,6 +30,7 @@ from oauth_refresh.errors import RegistryError
 logger = logging.getLogger("oauth_refresh")
 
 _TRUST_SECONDS = 1.0
+_SURE_SECONDS = 0.02
 _FORK_PATIENCE = 5.0
 _EMPTY_BYTES_MAX = 1  # SQLite takes a single byte for the trace of a bug elsewhere, and begins anew
 
@@ -97,6 +98,9 @@ class Link:
         """Whether this process had another file open under this path before."""
         self.read_only = False
         self.trusted_until = 0.0
+        """Until then it may read without another look at whether `path` still leads to its file."""
+        self.sure_until = 0.0
+        """Until then it may write without one, where that does no harm: `LastCommit.is_ours_alone`."""
         self.hasher: Any = None
         """For whoever prepared the link: a keyed hash, to be copied."""
         self.hashes: dict[tuple[bytes, ...], bytes] = {}
@@ -174,6 +178,9 @@ class SQLiteFile:
     def begin_writing(self) -> Link:
         """The same for a hot path, for which a `with` would take as long as its statement.
 
+        Whoever writes all the time looks every 20 ms whether `path` leads to this file. What is written into
+        the log of one that was taken away in between is as lost as what was written just before. But it must
+        not be the first in that log, which another file in this place would take for its own.
         To be followed by `end_writing` or, after an exception, by `give_up_writing`.
         """
         # SQLite would let each of the threads sleep and try in turn; here they queue.
@@ -182,9 +189,17 @@ class SQLiteFile:
             raise self.trouble(sqlite3.OperationalError("database is locked by other threads"))
         try:
             now = monotonic()
-            link = self._take_sure(now)
+            try:
+                link = self.idle.pop()
+            except IndexError:
+                link = self._connect()
+            else:
+                commit = link.commit
+                is_sure = now < link.sure_until and commit is not None and commit.is_ours_alone()
+                if link.read_only or not (is_sure or self._is_sure(link, now)):
+                    link = self._take_sure(link, now)
             link.may_queue, link.waited = True, 0.0
-            if queue.is_crowded(now):
+            if (now >= queue.look_at or now < queue.crowded_until) and queue.is_crowded(now):
                 self._stand_in_line(link)
         except BaseException:
             self._stop_writing()
@@ -265,8 +280,9 @@ class SQLiteFile:
             if now < link.trusted_until or self._is_sure(link, now):
                 return link
 
-    def _take_sure(self, now: float) -> Link:
-        """One that may write, to the file that `path` leads to now."""
+    def _take_sure(self, unsure: Link, now: float) -> Link:
+        """Another link in its place that may write, to the file that `path` leads to now."""
+        unsure.close()
         while True:
             try:
                 link = self.idle.pop()
@@ -368,6 +384,7 @@ class SQLiteFile:
                 and found.st_size > _EMPTY_BYTES_MAX
             ):
                 link.trusted_until = now + _TRUST_SECONDS
+                link.sure_until = now + _SURE_SECONDS
                 return True
         except OSError:
             pass

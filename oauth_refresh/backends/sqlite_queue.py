@@ -54,8 +54,8 @@ class Queue:
     def __init__(self, path: str) -> None:
         self.threads = Lock()
         """To be held from `enter` to `leave`."""
-        self._crowded_until = 0.0
-        self._look_at = 0.0
+        self.crowded_until = 0.0
+        self.look_at = 0.0
         self._path = path + LOCK_SUFFIX
         self._database = path
         self._descriptor = -1
@@ -74,15 +74,15 @@ class Queue:
         A process that writes without pause might never meet those who wait for it, and so looks now and then.
         `now` is of `time.monotonic`.
         """
-        if now >= self._look_at:
-            self._look_at = now + _LOOK_SECONDS
-            if now >= self._crowded_until and self._others_wait(now):
-                self._crowded_until = now + _CROWDED_SECONDS
-        return now < self._crowded_until
+        if now >= self.look_at:
+            self.look_at = now + _LOOK_SECONDS
+            if now >= self.crowded_until and self._others_wait(now):
+                self.crowded_until = now + _CROWDED_SECONDS
+        return now < self.crowded_until
 
     def meet(self) -> None:
         """Take note that another process writes."""
-        self._crowded_until = monotonic() + _CROWDED_SECONDS
+        self.crowded_until = monotonic() + _CROWDED_SECONDS
 
     def enter(self, seconds: float) -> float:
         """Wait until it is this process's turn, so many seconds at most; how many it took.
