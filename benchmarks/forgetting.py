@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from oauth_refresh import OAuthMiddleware, tokens
+from oauth_refresh import OAuthMiddleware, plain_renewals, tokens
 from oauth_refresh.backends.sqlite import SQLiteBackend
 from oauth_refresh.backends.sqlite_commits import NOTHING_READ
 
@@ -17,6 +17,7 @@ def anew(ours: OAuthMiddleware, operation: Operation) -> Operation:
 
     def forgetful() -> object:
         tokens.keys_of_grant.cache_clear()
+        plain_renewals._lines.clear()
         ours.registry._encoded.clear()
         forget_file()
         return operation()

@@ -31,6 +31,14 @@ from .tokens import (
 
 EVENT = Event("token_rotated")
 _EVENTS = (EVENT,)
+_LINES_MAX = 1024
+
+_Line = tuple[bytes, Rights, bytes, bytes, bytes, bytes, bytes]
+"""What stays the same in all pairs of a grant: the server secret and the rights, and what follows from them:
+the end of an access token's message, and the beginnings of the inner and outer hash of its salts and tags."""
+
+_lines: dict[bytes, _Line] = {}
+"""Those of the grants renewed last, by their seeds."""
 
 
 def renew_plainly(
@@ -60,16 +68,19 @@ def renew_plainly(
 
     # The pair: `tokens.derive` and the two methods of its link.
     grant_id, generation = grant.id, grant.generation + 1
-    rights = Rights(grant.scopes, grant.resources)
-    (salt_inner, salt_outer), (tag_inner, tag_outer) = keys_of_grant(secrets.keys[0], grant.seed)
+    key, seed, scopes, resources = secrets.keys[0], grant.seed, grant.scopes, grant.resources
+    line = _lines.get(seed)
+    if line is None or line[0] != key or line[1].scopes != scopes or line[1].audience != resources:
+        line = _remember(key, seed, Rights(scopes, resources))
+    _, rights, first_of_rights, salt_inner, salt_outer, tag_inner, tag_outer = line
     block = presented.secret.ljust(BLOCK_BYTES, b"\0")
     inner, outer = block.translate(INNER), block.translate(OUTER)
     place = grant_id + generation.to_bytes(4, "big")
     salt = sha256(salt_outer + sha256(salt_inner + place).digest()).digest()
     refresh_secret = sha256(outer + sha256(inner + b"refresh\0" + salt).digest()).digest()
     signed = place + refresh_secret
-    signature = sha256(tag_outer + sha256(tag_inner + b"refresh\0" + signed).digest()).digest()
-    message = b"access\0" + salt + FIRST_EPOCH + rights_digest(rights)
+    signature = sha256(tag_outer + sha256(tag_inner + signed).digest()).digest()
+    message = b"access\0" + salt + first_of_rights
     access_secret = sha256(outer + sha256(inner + message).digest()).digest()
     refresh_token = b"ort_" + b2a_base64(signed + signature[:TAG_BYTES])[:-2].translate(TO_URLSAFE)
     access_token = b"oat_" + b2a_base64(grant_id + access_secret)[:-1].translate(TO_URLSAFE)
@@ -117,3 +128,13 @@ def renew_plainly(
     seconds = int(access_end - now)
     issue = Issue("rotated", stored, access_token.decode(), refresh_token.decode(), seconds, rights, _EVENTS)
     return issue, stored, last_end + FORGET_AFTER
+
+
+def _remember(key: bytes, seed: bytes, rights: Rights) -> _Line:
+    (salt_inner, salt_outer), (tag_inner, tag_outer) = keys_of_grant(key, seed)
+    first_of_rights = FIRST_EPOCH + rights_digest(rights)
+    line = (key, rights, first_of_rights, salt_inner, salt_outer, tag_inner + b"refresh\0", tag_outer)
+    if len(_lines) >= _LINES_MAX:
+        _lines.clear()
+    _lines[seed] = line
+    return line

@@ -129,26 +129,26 @@ UTF-8, and of late repeats there are at most 255.
 """
 
 _SELDOM_FIELDS = 7
-_SELDOM_PART = slice(-len(_SELDOM), None)
 _BEFORE_SELDOM = slice(_AFTER_ID, -len(_SELDOM))
 _HEAD = bytes((FORMAT, _FIELDS))
 _SHORT_HEAD = bytes((FORMAT, _FIELDS - _SELDOM_FIELDS))
+_KNOWN_HEADS = (_SHORT_HEAD, _HEAD)
 _SHORT_TO_ID = _ARRAY + bytes((0, _FIELDS - _SELDOM_FIELDS)) + _ID_HEAD
 
-_encoder = msgspec.msgpack.Encoder()
+_encode = msgspec.msgpack.Encoder().encode
 _decoder = msgspec.msgpack.Decoder(Grant)
 _raw_decoder = msgspec.msgpack.Decoder(list[msgspec.Raw])
 
 
 def encode(grant: Grant, like: bytes | None = None) -> bytes:
     """The record as bytes. Trailing fields of `like` that this release does not know are carried over."""
-    made = _encoder.encode(grant)
-    if like is not None and (like[0] != FORMAT or like[1] > _FIELDS):
+    made = _encode(grant)
+    if like is not None and not like.startswith(_KNOWN_HEADS):
         tail = _unknown_tail(like)
         if tail:
             count = bytes((FORMAT, _FIELDS + len(tail)))
             return b"".join((count, made[_AFTER_ID:], *map(bytes, tail)))
-    if made[_SELDOM_PART] == _SELDOM and not grant.epoch and not grant.rotations:
+    if made.endswith(_SELDOM) and not grant.epoch and not grant.rotations:
         return _SHORT_HEAD + made[_BEFORE_SELDOM]
     return _HEAD + made[_AFTER_ID:]
 

@@ -184,9 +184,9 @@ def _tag(tag_key: Pads, signed: bytes) -> bytes:
     return hmac_of_pads(tag_key, b"refresh\0" + signed)[:TAG_BYTES]
 
 
-@lru_cache(1024)
+@lru_cache(64)
 def keys_of_grant(key: bytes, seed: bytes) -> tuple[Pads, Pads]:
-    """What salts and tags of one grant are made with. Of the grants renewed last they are remembered."""
+    """What salts and tags of one grant are made with. A walk along its line asks for them at each step."""
     digest = keyed(key)
     return pads(digest(b"oauth_refresh/1 salt\0" + seed)), _tag_key(digest, seed)
 
