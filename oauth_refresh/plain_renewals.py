@@ -3,7 +3,7 @@
 `grants.refresh` comes to the same answer by asking one question after the other. That is where the rules are
 read, and what decides wherever anything is out of the ordinary. Here the questions and the derivation of the
 tokens stand in one function, because in Python most of them take less time than the call of a function does:
-a renewal in memory takes a fifth less. `tests/test_plain_renewals.py` holds the two against each other.
+a renewal in memory takes a quarter less. `tests/test_plain_renewals.py` holds the two against each other.
 """
 
 from __future__ import annotations
