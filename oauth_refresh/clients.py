@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from hashlib import sha256
+from math import inf
 from typing import Protocol
 from urllib.parse import unquote_plus
 
@@ -204,6 +205,8 @@ class Clients:
         """The grant types that some client may use. Only the operator lets a client speak for itself."""
         self._failures = failures
         self._clock = clock
+        self.noted_for = inf if used_ttl is None else used_ttl - _RENEWED_AFTER
+        """A client that is kept for no more seconds than these is due for `mark_used`."""
         self._keys: dict[str, bytes] = {}
 
     def key(self, client_id: str) -> bytes | None:
@@ -323,10 +326,8 @@ class Clients:
 
     def _is_kept_long(self, client: Client) -> bool:
         """Whether the last note of its use is so young that no other is needed."""
-        if self._used_ttl is None or client.forget_at is None:
-            return client.forget_at is None
         clock = self._clock
-        return client.forget_at - clock() > self._used_ttl - _RENEWED_AFTER
+        return client.forget_at is None or client.forget_at - clock() > self.noted_for
 
     def _swap(self, entry: Entry | None, client: Client, copies: Copies = "none") -> bool:
         key = _key(client.client_id)

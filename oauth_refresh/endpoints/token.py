@@ -215,12 +215,19 @@ def _limited(ask: Ask, server: Server, form: Parameters, addresses: Addresses) -
 def _granted(server: Server, client: Client | None, answer: Issue | Refuse, presented: Presented) -> Tokens:
     if not isinstance(answer, Issue):
         raise error_of(answer, presented)
-    if client is not None and (client.forget_at is not None or not client.used):
-        try:
-            server.clients.mark_used(client)
-        except RegistryError as error:
-            # The tokens are there already. The registration is marked at the next request.
-            log.warning("the use of a registration could not be recorded: %s", error)
+    if client is not None:
+        # Asked of every renewal, before any call is made for it.
+        until = client.forget_at
+        if not client.used or (until is not None and until - server.clock() <= server.clients.noted_for):
+            _note_use(server, client)
     scope = " ".join(answer.rights.scopes)
     members = _Members(answer.access_token, "Bearer", answer.expires_in, answer.refresh_token, scope)
     return Tokens(_encode(members))
+
+
+def _note_use(server: Server, client: Client) -> None:
+    try:
+        server.clients.mark_used(client)
+    except RegistryError as error:
+        # The tokens are there already. The registration is marked at the next request.
+        log.warning("the use of a registration could not be recorded: %s", error)

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from oauth_refresh.backends.memory import MemoryBackend
+
 from ..driving import ORIGIN, REDIRECT, SCOPES, InProcess, Registered
 from .test_token import NOT_VALID_TOKEN, SILENT_CLIENT, told
 
@@ -250,6 +252,30 @@ def test_a_client_that_renews_its_tokens_is_not_forgotten() -> None:
     server.clock.forward(3 * 86400)
     server.registry.cleanup()
     assert server.browser().get(server.authorize_url(client)).status == 400
+
+
+@pytest.mark.parametrize(
+    ("idle", "expected"),
+    [
+        pytest.param("90d", [False, False, False, True, False, True], id="kept for a while"),
+        pytest.param("never", [False] * 6, id="kept for ever"),
+    ],
+)
+def test_the_use_of_a_client_is_written_down_once_a_day_however_often_it_renews(
+    idle: str, expected: list[bool]
+) -> None:
+    backend = MemoryBackend()
+    server = InProcess(registry=backend, idle_client_ttl=idle, refresh_token_ttl="10d")
+    client = server.register()
+    token = server.tokens(client)["refresh_token"]
+    (key,) = backend.keys(b"c")
+    written = []
+    for seconds in (0, 43200, 43199, 2, 86399, 2):
+        server.clock.forward(seconds)
+        before = backend.get(key)
+        token = server.refresh(client, token).json["refresh_token"]
+        written.append(backend.get(key) != before)
+    assert written == expected
 
 
 @pytest.mark.requirement("Q-35")
