@@ -59,16 +59,20 @@ def reader(app: WSGIApplication, token: str | None, path: str = "/api/notes") ->
 
 
 class Rotator:
-    """An operation: one POST of the newest refresh token, whose answer it keeps."""
+    """An operation: one POST of the newest refresh token, whose answer it keeps.
 
-    def __init__(self, app: WSGIApplication, refresh_token: str, client_id: str) -> None:
+    `more` are parameters beside those that every refresh has, as they stand in the form.
+    """
+
+    def __init__(self, app: WSGIApplication, refresh_token: str, client_id: str, more: str = "") -> None:
         self.app = app
         self.refresh_token = refresh_token
         self.access_token = ""
         self.client_id = client_id
+        self.more = more
 
     def __call__(self) -> str:
-        status, answer = refresh(self.app, self.refresh_token, self.client_id)
+        status, answer = refresh(self.app, self.refresh_token, self.client_id, self.more)
         self.refresh_token = answer["refresh_token"]
         self.access_token = answer["access_token"]
         return status
@@ -102,9 +106,9 @@ def ask(app: WSGIApplication, path: str, body: bytes, content_type: str) -> tupl
             close()
 
 
-def refresh(app: WSGIApplication, refresh_token: str, client_id: str) -> tuple[str, Any]:
+def refresh(app: WSGIApplication, refresh_token: str, client_id: str, more: str = "") -> tuple[str, Any]:
     """One POST of a refresh token."""
-    form = f"grant_type=refresh_token&refresh_token={refresh_token}&client_id={client_id}"
+    form = f"grant_type=refresh_token&refresh_token={refresh_token}&client_id={client_id}{more}"
     return ask(app, "/oauth/token", form.encode(), "application/x-www-form-urlencoded")
 
 

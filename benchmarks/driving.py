@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import msgspec
 
@@ -47,6 +48,25 @@ def register(app: WSGIApplication) -> str:
     return str(answer["client_id"])
 
 
+RESOURCE = "http://127.0.0.1:8000/api"
+
+
+def rotator(app: OAuthMiddleware, client_id: str, resource: str | None = None) -> Rotator:
+    """Of a new grant of this client: for the whole server, or for a resource, which each refresh then names.
+
+    MCP clients name theirs in every request (RFC 8707), percent-encoded.
+    """
+    issued = app.registry.create_with_refresh(
+        "ada",
+        ["notes:read", "notes:write"],
+        client_id=client_id,
+        resources=None if resource is None else [resource],
+    )
+    assert issued.refresh_token is not None
+    more = "" if resource is None else f"&resource={quote(resource, safe='')}"
+    return Rotator(app, issued.refresh_token, client_id, more)
+
+
 class Ours:
     """The middleware over a store, with a client that has registered itself."""
 
@@ -54,13 +74,9 @@ class Ours:
         self.app = middleware(url)
         self._client_id = register(self.app)
 
-    def rotator(self) -> Rotator:
-        """Of a new grant."""
-        issued = self.app.registry.create_with_refresh(
-            "ada", ["notes:read", "notes:write"], client_id=self._client_id
-        )
-        assert issued.refresh_token is not None
-        return Rotator(self.app, issued.refresh_token, self._client_id)
+    def rotator(self, resource: str | None = None) -> Rotator:
+        """Of a new grant: for the whole server, or for this resource, which each refresh then names."""
+        return rotator(self.app, self._client_id, resource)
 
     def close(self) -> None:
         self.app.server.backend.close()

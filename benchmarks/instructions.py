@@ -19,7 +19,7 @@ from pathlib import Path
 from . import calling, driving
 
 FILE = Path(__file__).with_suffix(".json")
-WHAT = ("check", "refused", "rotate")
+WHAT = ("check", "refused", "rotate", "resource")
 TOLERANCE = 1.05
 _FEW, _MANY = 100, 600
 _COUNTED = re.compile(r"Collected : (\d+)")
@@ -32,8 +32,8 @@ def repeat(what: str, count: int) -> None:
     issued = app.registry.create_with_refresh("ada", ["notes:read", "notes:write"], client_id=client_id)
     token = calling.forged(issued.access_token) if what == "refused" else issued.access_token
     operation = calling.reader(app, token)
-    if what == "rotate":
-        operation = calling.Rotator(app, issued.refresh_token or "", client_id)
+    if what in ("rotate", "resource"):
+        operation = driving.rotator(app, client_id, driving.RESOURCE if what == "resource" else None)
     logging.disable()  # the first refusal is told
     for _ in range(count):
         assert operation().startswith("401" if what == "refused" else "200")

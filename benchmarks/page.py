@@ -51,7 +51,7 @@ def _check(kept: Kept) -> str:
 
 
 def _rotate(kept: Kept) -> str:
-    return _ratios(kept, {"anew": "anew"})
+    return _ratios(kept, {"anew": "anew", "resource": "resource"})
 
 
 def _ratios(kept: Kept, more: Mapping[str, str]) -> str:

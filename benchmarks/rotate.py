@@ -39,6 +39,8 @@ def run(name: str, *, peers: bool) -> list[Row]:
 
         operations: dict[str, Operation | Elsewhere] = {"raw": raw, "floor": least, "ours": mine}
         operations["anew"] = forgetting.anew(ours.app, ours.rotator())
+        operations["resource"] = naming = ours.rotator(driving.RESOURCE)
+        _prove(naming)
         rounds, batch = ROUNDS.get(name, _OTHERS)
         with asking.running(store, wanted=peers) as others:
             operations |= {library: peer.turn("rotate") for library, peer in others.items()}

@@ -111,7 +111,9 @@ class Documents(Protocol):
 
     def names(self, client_id: str) -> bool: ...
 
-    def known(self, client_id: str) -> Client | None: ...
+    def key(self, client_id: str) -> bytes: ...
+
+    def known(self, client_id: str, seen: Seen = NOTHING_SEEN) -> Client | None: ...
 
     def current(self, client_id: str) -> Client: ...
 
@@ -210,10 +212,14 @@ class Clients:
         self._keys: dict[str, bytes] = {}
 
     def key(self, client_id: str) -> bytes | None:
-        """Where the registry has the client of this id, None for one that is kept elsewhere, or nowhere."""
-        key = self._keys.get(client_id)
-        if key is not None:
+        """Where the registry has what it knows of this client, or None for one that it cannot have."""
+        key = self._keys.get(client_id) or self._own_key(client_id)
+        if key is not None or client_id in self._configured:
             return key
+        documents = self._documents_for(client_id)
+        return None if documents is None else documents.key(client_id)
+
+    def _own_key(self, client_id: str) -> bytes | None:
         if client_id in self._configured or self._documents_for(client_id) is not None:
             return None
         if len(client_id) > 255 or not printable(client_id):
@@ -224,18 +230,13 @@ class Clients:
 
     def get(self, client_id: str, seen: Seen = NOTHING_SEEN) -> Client | None:
         """The client with exactly this id, or None. Of a metadata document, what it last said."""
-        key = self._keys.get(client_id) or self.key(client_id)
-        if key is None:
-            return self._get_elsewhere(client_id)
-        entry = seen[key] if key in seen else self._backend.get(key)
-        return None if entry is None else _decode(entry[0])
-
-    def _get_elsewhere(self, client_id: str) -> Client | None:
+        key = self._keys.get(client_id) or self._own_key(client_id)
+        if key is not None:
+            entry = seen[key] if key in seen else self._backend.get(key)
+            return None if entry is None else _decode(entry[0])
         configured = self._configured.get(client_id)
-        if configured is not None:
-            return configured
-        documents = self._documents_for(client_id)
-        return None if documents is None else documents.known(client_id)
+        documents = None if configured is not None else self._documents_for(client_id)
+        return configured if documents is None else documents.known(client_id, seen)
 
     def asking(self, client_id: str) -> Client | None:
         """The client that wants a user to be asked. Its metadata document is fetched if it is not fresh.

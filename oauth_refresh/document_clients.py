@@ -32,6 +32,7 @@ from .errors import (
 from .events import Events
 from .fetch_quotas import FetchQuotas
 from .freshness import LONGEST, fresh_for
+from .reading_ahead import NOTHING_SEEN, Seen
 from .registration import Registration
 
 KIND = b"d"
@@ -95,9 +96,14 @@ class DocumentClients:
         location = locate(client_id, loopback=self._loopback) if self.names(client_id) else ""
         return "" if isinstance(location, str) else location.shown
 
-    def known(self, client_id: str) -> Client | None:
+    def key(self, client_id: str) -> bytes:
+        """Where the registry has what this document said."""
+        return _key(client_id)
+
+    def known(self, client_id: str, seen: Seen = NOTHING_SEEN) -> Client | None:
         """The client as its document said when it was last fetched, however long ago. Fetches nothing."""
-        kept = _decode(self._backend.get(_key(client_id)))
+        key = _key(client_id)
+        kept = _decode(seen[key] if key in seen else self._backend.get(key))
         return None if kept is None else kept.client
 
     def current(self, client_id: str) -> Client:

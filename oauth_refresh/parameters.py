@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote_to_bytes
 
@@ -28,6 +29,7 @@ FORM = "application/x-www-form-urlencoded"
 REPEATABLE = frozenset({"resource"})
 
 _MEANS_ITSELF = b"".join((string.ascii_letters.encode(), string.digits.encode(), b"_.~:/-=&"))
+_URL_LENGTH_MAX = 256
 _SECRET_IN_URL = re.compile(rb"(?:\A|&)client_secret=")
 
 
@@ -114,7 +116,7 @@ def read_form(environ: WSGIEnvironment) -> Parameters:
         raise InvalidRequest("client_secret: never in the URL, send it in the body or as HTTP Basic")
     if environ.get("CONTENT_TYPE") != FORM and Request(environ).mimetype != FORM:
         raise InvalidRequest(f"the content type must be {FORM}")
-    # The usual body, spelled out for every renewal: `read_body`, and then nothing has to be decoded.
+    # The usual body, spelled out for every renewal: `read_body`, and then little has to be decoded.
     announced = environ.get("CONTENT_LENGTH", "")
     if announced.isdecimal() and announced.isascii() and (length := int(announced)) <= BODY_BYTES_MAX:
         raw = environ["wsgi.input"].read(length)
@@ -122,16 +124,44 @@ def read_form(environ: WSGIEnvironment) -> Parameters:
             raw = _read_on(environ, raw, length)
     else:
         raw = read_body(environ)
-    if not raw.translate(None, _MEANS_ITSELF):
+    escapes = raw.translate(None, _MEANS_ITSELF)
+    if not escapes.strip(b"%+"):
         values, fields = {}, raw.decode().split("&", FIELDS_MAX)
         for field in fields:
             name, _, value = field.partition("=")
             if value:
                 values[name] = value
         # What is empty or repeats is left to the long way.
-        if len(values) == len(fields) <= FIELDS_MAX:
+        if len(values) == len(fields) <= FIELDS_MAX and (not escapes or _are_decoded(values)):
             return Parameters(values, {}, True)
     return _parse(raw, "body")
+
+
+def _are_decoded(values: dict[str, str]) -> bool:
+    """Decode the values, in place; False where that is left to the long way.
+
+    A URL, as every MCP client sends one (RFC 8707), would make a renewal twice as long there.
+    """
+    for name, value in values.items():
+        if "%" in name or "+" in name:
+            return False
+        if "%" in value or "+" in value:
+            is_url = name in REPEATABLE and len(value) <= _URL_LENGTH_MAX
+            text = _decoded_url(value) if is_url else _decoded(value)
+            if text is None:
+                return False
+            values[name] = text
+    return True
+
+
+def _decoded(value: str) -> str | None:
+    raw = unquote_to_bytes(value.replace("+", " "))
+    text = raw.decode() if raw.isascii() else "\0"
+    return text if text.isprintable() else None
+
+
+_decoded_url = lru_cache(256)(_decoded)
+"""For the few that all clients of a server name. Of other values, some are secrets, none is remembered."""
 
 
 def read_body(environ: WSGIEnvironment) -> bytes:

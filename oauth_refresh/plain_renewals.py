@@ -1,4 +1,4 @@
-"""The renewal that nearly all are: a client presents its current refresh token, and asks for nothing else.
+"""The renewal that nearly all are: a client presents its current refresh token, and wants what it has.
 
 `grants.refresh` comes to the same answer by asking one question after the other. That is where the rules are
 read, and what decides wherever anything is out of the ordinary. Here the questions and the derivation of the
@@ -52,8 +52,8 @@ def renew_plainly(
     if (
         not compare_digest(grant.refresh_hash, presented.hash)
         or ask.client_id != grant.client_id
-        or ask.scopes is not None
-        or ask.resources is not None
+        or (ask.scopes is not None and ask.scopes != grant.scopes)
+        or (ask.resources is not None and ask.resources != grant.resources)
         or ask.allowed_scopes is not None
         or ask.proof_key
         or grant.proof_key

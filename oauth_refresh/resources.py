@@ -7,7 +7,8 @@ are exact strings, echoed byte for byte; only requests may write them in one of 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from functools import lru_cache
 from urllib.parse import quote
 
 from .errors import InvalidTarget
@@ -41,7 +42,8 @@ def resource_url(base: str, prefix: str) -> str:
     return base.removesuffix("/") + quote(prefix, safe=_PATH_CHARACTERS)
 
 
-def known_resources(base: str, prefixes: Iterable[str]) -> tuple[str, ...]:
+@lru_cache(64)
+def known_resources(base: str, prefixes: tuple[str, ...]) -> tuple[str, ...]:
     """All resources of a deployment: `base` first, then those of `prefixes` in their order, each once."""
     return tuple(dict.fromkeys([base, *(resource_url(base, prefix) for prefix in prefixes)]))
 
@@ -55,6 +57,8 @@ def select(requested: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
     """
     if not requested:
         return (known[0],)
+    if len(requested) == 1:
+        return (_canonical(requested[0], known),)
     return tuple(sorted({_canonical(text, known) for text in requested}))
 
 
@@ -80,9 +84,9 @@ def covers(audience: str, resource: str) -> bool:
 
 def _canonical(text: str, known: Sequence[str]) -> str:
     """The known resource that `text` means. Raises InvalidTarget if there is none."""
-    parse_resource(text)
     if text in known:
         return text
+    parse_resource(text)
     meant = _comparable(text)
     for resource in known:
         if _comparable(resource) == meant:

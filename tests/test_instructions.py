@@ -6,17 +6,17 @@ import json
 
 from benchmarks.instructions import FILE, WHAT, compared
 
-KNOWN = {"3.11": {"check": 1000, "refused": 900, "rotate": 20_000}}
+KNOWN = {"3.11": {"check": 1000, "refused": 900, "rotate": 20_000, "resource": 30_000}}
 
 
 def test_a_count_that_rose_by_more_than_a_twentieth_is_told() -> None:
-    counts = {"check": 1051, "refused": 900, "rotate": 21_000}
+    counts = {"check": 1051, "refused": 900, "rotate": 21_000, "resource": 31_500}
     assert compared(counts, KNOWN, "3.11") == ["check: 1051 instructions, +5.1% on instructions.json"]
-    assert compared({"check": 1050, "refused": 10, "rotate": 10}, KNOWN, "3.11") == []
+    assert compared({"check": 1050, "refused": 10, "rotate": 10, "resource": 10}, KNOWN, "3.11") == []
 
 
 def test_a_refused_token_that_takes_more_than_an_accepted_one_is_told() -> None:
-    counts = {"check": 800, "refused": 841, "rotate": 20_000}
+    counts = {"check": 800, "refused": 841, "rotate": 20_000, "resource": 30_000}
     assert compared(counts, KNOWN, "3.11") == ["refused: 841 instructions, +5.1% on an accepted token"]
     assert compared({**counts, "refused": 840}, KNOWN, "3.11") == []
 

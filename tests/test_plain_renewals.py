@@ -103,7 +103,7 @@ asks = st.builds(
     Ask,
     client_id=st.sampled_from([CLIENT, CLIENT, CLIENT, None, OTHER_CLIENT, ""]),
     scopes=st.sampled_from([None, None, (), SCOPES, SCOPES[:1], ("admin",)]),
-    resources=st.sampled_from([None, None, (), RESOURCES[:1], ("https://elsewhere.example",)]),
+    resources=st.sampled_from([None, None, (), RESOURCES, RESOURCES[:1], ("https://elsewhere.example",)]),
     proof_key=st.sampled_from(["", "", "a thumbprint"]),
     allowed_scopes=st.sampled_from([None, None, (), SCOPES[:1]]),
 )
@@ -118,11 +118,12 @@ def test_it_answers_what_the_rules_answer_or_nothing(
     judged(Case(grant, presented(TOKEN), ask, now, policy, secrets))
 
 
-@given(grants_of_all_kinds, policies, st.sampled_from([START, START + 0.5]))
-def test_every_rotation_in_which_nothing_is_asked_for_goes_the_plain_way(
-    grant: Grant, policy: Policy, now: float
+@given(grants_of_all_kinds, policies, st.sampled_from([START, START + 0.5]), st.booleans(), st.booleans())
+def test_every_rotation_that_asks_for_what_there_is_goes_the_plain_way(
+    grant: Grant, policy: Policy, now: float, names_scopes: bool, names_resources: bool
 ) -> None:
-    case = Case(grant, presented(TOKEN), Ask(CLIENT), now, policy, SECRETS)
+    ask = Ask(CLIENT, grant.scopes if names_scopes else None, grant.resources if names_resources else None)
+    case = Case(grant, presented(TOKEN), ask, now, policy, SECRETS)
     answer = judged(case)
     is_plain = isinstance(answer, Issue) and answer.refresh_token is not None and grant.client_id == CLIENT
     assert (plainly(case) is not None) == is_plain
@@ -154,6 +155,10 @@ def test_the_renewals_that_servers_have_every_day_go_the_plain_way(
         pytest.param({"ask": Ask(OTHER_CLIENT)}, id="client: another"),
         pytest.param({"ask": Ask(CLIENT, scopes=SCOPES[:1])}, id="scopes"),
         pytest.param({"ask": Ask(CLIENT, resources=RESOURCES[:1])}, id="resources"),
+        pytest.param(
+            {"ask": Ask(CLIENT, resources=RESOURCES), "grant": replace(GRANT, resources=())},
+            id="less than the whole server",
+        ),
         pytest.param({"ask": Ask(CLIENT, proof_key="a thumbprint")}, id="proof"),
         pytest.param({"ask": Ask(CLIENT, allowed_scopes=SCOPES)}, id="allowed scopes"),
         pytest.param({"policy": POLICY.but(issue_refresh=False)}, id="no refresh tokens any more"),

@@ -85,12 +85,13 @@ def _redeem(server: Server, form: Parameters, credentials: Credentials, addresse
     code = _presented(server, form, "code", CODE)
     if not client.may("authorization_code"):
         raise UnauthorizedClient("this client is not registered for authorization_code")
-    ask = Ask(client.client_id, verifier=form.get("code_verifier"), redirect_uri=form.get("redirect_uri"))
-    ask = _limited(ask, server, form, addresses)
-    if ask.scopes is not None and _are_granted(server, code, ask.scopes):
+    scopes, resources = _asked(server, form, addresses)
+    if scopes is not None and _are_granted(server, code, scopes):
         # No standard gives this request a scope. Libraries repeat a part of the first one by habit, and
         # the token would lack the rest of what the user has allowed.
-        ask = ask.but(scopes=None)
+        scopes = None
+    verifier, redirect_uri = form.get("code_verifier"), form.get("redirect_uri")
+    ask = Ask(client.client_id, scopes, resources, verifier=verifier, redirect_uri=redirect_uri)
     return _granted(server, client, server.registry.redeem(code, ask, server.policy_for(client)), code)
 
 
@@ -124,7 +125,7 @@ def _refresh(
             raise UnauthorizedClient("this client is not registered for refresh_token")
         ask, policy = Ask(client_id), server.policy
         if "scope" in values or "resource" in values:
-            ask = _limited(ask, server, form, addresses)
+            ask = Ask(client_id, *_asked(server, form, addresses))
         if client.access_ttl is not None or client.refresh_ttl is not None:
             policy = server.policy_for(client)
         answer = registry.refresh(presented, ask, policy, seen)
@@ -143,7 +144,7 @@ def _refresh_by_nobody(server: Server, form: Parameters, addresses: Addresses) -
     client = _named_by(server, presented)
     if client is not None and "refresh_token" not in client.grant_types:
         raise UnauthorizedClient("this client is not registered for refresh_token")
-    ask = _limited(Ask(None if client is None else client.client_id), server, form, addresses)
+    ask = Ask(None if client is None else client.client_id, *_asked(server, form, addresses))
     answer = server.registry.refresh(presented, ask, server.policy_for(client))
     return _granted(server, client, answer, presented)
 
@@ -201,15 +202,17 @@ def _presented(server: Server, form: Parameters, name: str, kind: str) -> Presen
     raise error
 
 
-def _limited(ask: Ask, server: Server, form: Parameters, addresses: Addresses) -> Ask:
-    """To the scopes and resources that this request names."""
+def _asked(
+    server: Server, form: Parameters, addresses: Addresses
+) -> tuple[tuple[str, ...] | None, tuple[str, ...] | None]:
+    """The scopes and the resources that this request names, each None if it names none."""
     asked, wanted = form.values.get("scope"), form.all("resource")
     scopes = None
     if asked is not None:
-        meant = set(parse_scope(asked)) - (TOLERATED - set(server.settings.known_scopes))
-        scopes = tuple(sorted(meant)) or None
-    resources = select(wanted, server.resources(addresses)) if wanted else None
-    return ask.but(scopes=scopes, resources=resources)
+        scopes = parse_scope(asked) or None
+        if scopes is not None and not TOLERATED.isdisjoint(scopes):
+            scopes = tuple(sorted(set(scopes) - (TOLERATED - set(server.settings.known_scopes)))) or None
+    return scopes, select(wanted, server.resources(addresses)) if wanted else None
 
 
 def _granted(server: Server, client: Client | None, answer: Issue | Refuse, presented: Presented) -> Tokens:

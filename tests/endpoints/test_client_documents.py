@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 
+from oauth_refresh.backends.base import Entry
+from oauth_refresh.backends.memory import MemoryBackend
+
 from ..document_host import NAME, URL, DocumentHost, document, document_host
 from ..driving import CHALLENGE, ORIGIN, InProcess, Registered
 
@@ -66,6 +69,36 @@ def test_a_client_that_never_registered_is_connected_and_stays_so(
     assert server.api(refreshed.json["access_token"]).status == 200
     # The document was fetched when the user was asked, and by no token request.
     assert len(host.requests) == 1
+
+
+class Far(MemoryBackend):
+    """A registry across the network: to read two records at once takes no longer than one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trips = 0
+
+    def get(self, key: bytes) -> Entry | None:
+        self.trips += 1
+        return super().get(key)
+
+    def get_two(self, first: bytes, second: bytes) -> tuple[Entry | None, Entry | None]:
+        self.trips += 1
+        return super().get(first), super().get(second)
+
+
+def test_a_renewal_reads_once_of_whatever_kind_its_client_is(host: DocumentHost) -> None:
+    backend = Far()
+    server = serve(host, registry=backend)
+    for client in (
+        CLIENT,
+        server.register(),
+        server.register(token_endpoint_auth_method="client_secret_post"),
+    ):
+        token = server.tokens(client)["refresh_token"]
+        backend.trips = 0
+        assert server.refresh(client, token, resource=ORIGIN).status == 200
+        assert backend.trips == 1
 
 
 @pytest.mark.requirement("CIMD-18")
