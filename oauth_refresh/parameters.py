@@ -114,7 +114,8 @@ def read_form(environ: WSGIEnvironment) -> Parameters:
     query = environ.get("QUERY_STRING")
     if query and _SECRET_IN_URL.search(unquote_to_bytes(query.encode("latin-1"))):
         raise InvalidRequest("client_secret: never in the URL, send it in the body or as HTTP Basic")
-    if environ.get("CONTENT_TYPE") != FORM and Request(environ).mimetype != FORM:
+    content_type = environ.get("CONTENT_TYPE", "")
+    if content_type != FORM and content_type.partition(";")[0].strip(" \t").lower() != FORM:
         raise InvalidRequest(f"the content type must be {FORM}")
     # The usual body, spelled out for every renewal: `read_body`, and then little has to be decoded.
     announced = environ.get("CONTENT_LENGTH", "")
