@@ -1,9 +1,7 @@
-"""Registered clients: where they are kept, and how they authenticate (RFC 6749 section 2.3)."""
+"""Registered clients: where they are kept, and whether credentials are theirs (RFC 6749 section 2.3)."""
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hmac
 import secrets
 import time
@@ -12,15 +10,14 @@ from functools import lru_cache
 from hashlib import sha256
 from math import inf
 from typing import Protocol
-from urllib.parse import unquote_plus
 
 import msgspec
 
 from .backends.base import Backend, Copies, Entry
-from .errors import InvalidClient, InvalidRequest, RegistryError, TooManyRequests
-from .parameters import Parameters, printable
+from .credentials import Credentials, invalid_client
+from .errors import RegistryError, TooManyRequests
+from .parameters import printable
 from .reading_ahead import NOTHING_SEEN, Seen
-from .values import Value
 
 FORMAT = 1
 GRANT_TYPES = ("authorization_code", "refresh_token")
@@ -88,16 +85,6 @@ class Client(msgspec.Struct, array_like=True, frozen=True):
         return grant_type in self.grant_types
 
 
-class Credentials(Value, frozen=True, gc=False):
-    """How a client presents itself. `pairs` are the (id, secret) readings of it; none for a public client."""
-
-    client_id: str | None
-    pairs: tuple[tuple[str, str], ...] = ()
-
-    def __repr__(self) -> str:
-        return f"<credentials of {self.client_id!r}>"
-
-
 class FailureCounter(Protocol):
     """Counts failures per name, over all workers."""
 
@@ -122,62 +109,6 @@ class Documents(Protocol):
     def list(self) -> Iterator[Client]: ...
 
     def delete(self, client_id: str) -> bool: ...
-
-
-def read_credentials(authorization: str | None, form: Parameters) -> Credentials:
-    """What the request says of its client.
-
-    Raises `InvalidRequest` if it authenticates in two ways or names two clients, `InvalidClient` if the
-    Basic credentials cannot be read.
-    """
-    if form.several:
-        form.require_single(("client_id", "client_secret"))
-    if not form.plain:
-        form.require_printable(("client_id",))
-    named, secret = form.values.get("client_id"), form.values.get("client_secret")
-    if not authorization and secret is None:
-        return Credentials(named)
-    scheme, _, rest = (authorization or "").strip().partition(" ")
-    if scheme.lower() != "basic":
-        if secret is None:
-            return Credentials(named)
-        if named is None:
-            raise InvalidRequest("client_id: missing")
-        return Credentials(named, ((named, secret),))
-    if secret is not None:
-        raise InvalidRequest("client_secret: sent both in the body and as HTTP Basic")
-    pairs = _basic_pairs(rest)
-    if named is None:
-        return _of_pairs(pairs)
-    meant = tuple(pair for pair in pairs if pair[0] == named)
-    if not meant:
-        raise InvalidRequest("client_id: another one than in the Authorization header")
-    return _of_pairs(meant)
-
-
-def _of_pairs(pairs: tuple[tuple[str, str], ...]) -> Credentials:
-    # Some libraries send a public client's id as Basic too, with nothing after the colon.
-    return Credentials(pairs[0][0], tuple(pair for pair in pairs if pair[1]))
-
-
-def _basic_pairs(encoded: str) -> tuple[tuple[str, str], ...]:
-    """The pair form-decoded as RFC 6749 section 2.3.1 says, then raw, as many clients send it."""
-    try:
-        raw = base64.b64decode(encoded.strip(), validate=True).decode("utf-8")
-    except (ValueError, binascii.Error):
-        raise _unreadable() from None
-    name, colon, secret = raw.partition(":")
-    if not colon:
-        raise _unreadable()
-    try:
-        decoded = (unquote_plus(name, errors="strict"), unquote_plus(secret, errors="strict"))
-    except UnicodeDecodeError:
-        return ((name, secret),)
-    return (decoded,) if decoded == (name, secret) else (decoded, (name, secret))
-
-
-def _unreadable() -> InvalidClient:
-    return invalid_client("the Authorization header is not HTTP Basic of client id and secret")
 
 
 class Clients:
@@ -459,11 +390,6 @@ def _seconds(value: object) -> float | None:
 def hash_secret(secret: str) -> bytes:
     """SHA-256 is enough here: the secrets that this server issues have 256 bits."""
     return sha256(secret.encode()).digest()
-
-
-def invalid_client(description: str, detail: str = "") -> InvalidClient:
-    """The refusal of a client, with the challenge that every 401 needs (RFC 9110 section 15.5.2)."""
-    return InvalidClient(description, detail=detail, headers=(("WWW-Authenticate", 'Basic realm="oauth"'),))
 
 
 def _contended() -> RegistryError:

@@ -156,9 +156,9 @@ def _are_decoded(values: dict[str, str]) -> bool:
 
 
 def _decoded(value: str) -> str | None:
-    raw = unquote_to_bytes(value.replace("+", " "))
-    text = raw.decode() if raw.isascii() else "\0"
-    return text if text.isprintable() else None
+    # What is not ASCII stays so: what it means is left to the long way.
+    text = unquote_to_bytes(value.replace("+", " ")).decode("latin-1")
+    return text if printable(text) else None
 
 
 _decoded_url = lru_cache(256)(_decoded)

@@ -57,8 +57,6 @@ def select(requested: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
     """
     if not requested:
         return (known[0],)
-    if len(requested) == 1:
-        return (_canonical(requested[0], known),)
     return tuple(sorted({_canonical(text, known) for text in requested}))
 
 

@@ -42,7 +42,7 @@ from .records import Grant, index_terms
 from .registration import Registration, canonical
 from .registry import TokenRegistry
 from .resources import covers, known_resources
-from .scopes import OFFLINE_ACCESS, implications
+from .scopes import OFFLINE_ACCESS, TOLERATED, implications
 from .server_secret import server_secrets
 from .settings import Settings
 from .statistics import Statistics
@@ -96,6 +96,8 @@ class Server:
                 self.backend, self._open(settings.registry_fallback, base_dir), self.describe, clock=clock
             )
         self.addresses = AddressBook(settings.issuer)
+        self.ignored_scopes = TOLERATED - set(settings.known_scopes)
+        """Asked for by habit, and no scopes here."""
         self.protection = (
             None
             if callable(settings.protect)

@@ -1,4 +1,4 @@
-"""Registered clients: where they are kept, and how they authenticate."""
+"""Registered clients: where they are kept, and whether credentials are theirs."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import pytest
 
 from oauth_refresh.attempts import Attempts
 from oauth_refresh.backends.memory import MemoryBackend
-from oauth_refresh.clients import Client, Clients, Credentials, configured_client, read_credentials
+from oauth_refresh.clients import Client, Clients, configured_client
 from oauth_refresh.errors import InvalidClient, InvalidRequest, RegistryError, TooManyRequests
-from oauth_refresh.parameters import gather
 
 from .driving import Clock, basic
+from .test_credentials import credentials
 
 UNKNOWN_OR_WRONG = "unknown client, or wrong client authentication"
 UNKNOWN_OR_SILENT = "unknown client, or one that was registered with a client_secret and sent none"
@@ -46,10 +46,6 @@ def clients(backend: MemoryBackend, clock: Clock) -> Clients:
         "cli": configured_client("cli", {"redirect_uris": ["http://127.0.0.1/"]}),
     }
     return Clients(backend, configured, Attempts(backend, clock, limit=100), clock=clock)
-
-
-def credentials(authorization: str | None = None, **form: str) -> Credentials:
-    return read_credentials(authorization, gather(form.items()))
 
 
 def who(clients: Clients, authorization: str | None = None, **form: str) -> str:
@@ -136,14 +132,6 @@ def test_broken_basic_credentials_are_an_invalid_client(clients: Clients, author
 
 
 @pytest.mark.requirement("CAUTH-06")
-def test_two_ways_at_once_are_a_malformed_request() -> None:
-    with pytest.raises(InvalidRequest, match="client_secret: sent both in the body and as HTTP Basic"):
-        credentials(basic("web", "secret"), client_id="web", client_secret="secret")
-    once = credentials(basic("web", "secret"), client_id="web", client_secret="")
-    assert once == credentials(basic("web", "secret"))
-
-
-@pytest.mark.requirement("CAUTH-06")
 def test_the_same_client_id_may_stand_in_the_body_too(clients: Clients) -> None:
     assert who(clients, basic("web", "secret"), client_id="web") == "web"
     with pytest.raises(InvalidRequest, match="client_id: another one than in the Authorization header"):
@@ -159,30 +147,6 @@ def test_a_header_with_two_readings_proves_only_the_client_that_the_body_names(
     assert who(clients, raw("a%62:s")) == "ab"
     assert who(clients, raw("a%62:s"), client_id="a%62") == "a%62"
     assert who(clients, raw("a%62:s"), client_id="ab") == "ab"
-
-
-@pytest.mark.requirement("GEN-06")
-def test_client_id_and_secret_may_occur_only_once() -> None:
-    for name in ("client_id", "client_secret"):
-        with pytest.raises(InvalidRequest, match=f"{name}: must occur only once"):
-            read_credentials(None, gather([(name, "x"), (name, "x")]))
-
-
-@pytest.mark.requirement("GEN-13")
-@pytest.mark.parametrize("client_id", ["wéb", "web\n", "\0"])
-def test_an_id_in_the_body_is_printable_ascii(client_id: str) -> None:
-    with pytest.raises(InvalidRequest, match="client_id: only printable ASCII"):
-        credentials(client_id=client_id)
-
-
-def test_a_secret_without_an_id_is_a_malformed_request() -> None:
-    with pytest.raises(InvalidRequest, match="client_id: missing"):
-        credentials(client_secret="secret")
-
-
-@pytest.mark.requirement("WSGI-15")
-def test_credentials_show_no_secret() -> None:
-    assert "secret" not in repr(credentials(basic("web", "secret")))
 
 
 # --- judging --------------------------------------------------------------------------------------

@@ -6,7 +6,8 @@ from werkzeug.wrappers import Request, Response
 
 from ..addresses import Addresses
 from ..cases import Refuse
-from ..clients import Client, invalid_client, read_credentials
+from ..clients import Client
+from ..credentials import invalid_client, read_credentials
 from ..errors import InvalidRequest
 from ..identity import Identity, subject_of
 from ..parameters import read_form

@@ -5,7 +5,7 @@ from __future__ import annotations
 from werkzeug.wrappers import Request, Response
 
 from ..addresses import Addresses
-from ..clients import read_credentials
+from ..credentials import read_credentials
 from ..errors import InvalidGrant, InvalidRequest
 from ..parameters import read_form
 from ..responses import json_response

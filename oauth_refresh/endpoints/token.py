@@ -8,7 +8,8 @@ import msgspec
 
 from ..addresses import Addresses
 from ..cases import Ask, Issue, Refuse
-from ..clients import CLIENT_CREDENTIALS, Client, Credentials, invalid_client, read_credentials
+from ..clients import CLIENT_CREDENTIALS, Client
+from ..credentials import Credentials, invalid_client, read_credentials
 from ..errors import (
     InvalidGrant,
     InvalidRequest,
@@ -22,7 +23,7 @@ from ..reading_ahead import NOTHING_SEEN
 from ..refusals import error_of
 from ..resources import select
 from ..responses import Tokens
-from ..scopes import TOLERATED, of_client_itself, parse_scope
+from ..scopes import of_client_itself, parse_scope
 from ..server import Server
 from ..tokens import ACCESS, CODE, REFRESH, Presented, read
 
@@ -209,9 +210,7 @@ def _asked(
     asked, wanted = form.values.get("scope"), form.all("resource")
     scopes = None
     if asked is not None:
-        scopes = parse_scope(asked) or None
-        if scopes is not None and not TOLERATED.isdisjoint(scopes):
-            scopes = tuple(sorted(set(scopes) - (TOLERATED - set(server.settings.known_scopes)))) or None
+        scopes = tuple(name for name in parse_scope(asked) if name not in server.ignored_scopes) or None
     return scopes, select(wanted, server.resources(addresses)) if wanted else None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from oauth_refresh.clients import Credentials
+from oauth_refresh.credentials import Credentials
 from oauth_refresh.server import Server
 
 from .conftest import Run, as_json, error, ok
