@@ -18,7 +18,7 @@ def anew(ours: OAuthMiddleware, operation: Operation) -> Operation:
     def forgetful() -> object:
         tokens.keys_of_grant.cache_clear()
         plain_renewals._lines.clear()
-        ours.registry._encoded.clear()
+        ours.registry.encoded.clear()
         forget_file()
         return operation()
 

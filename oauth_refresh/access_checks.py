@@ -65,7 +65,8 @@ class AccessChecks:
         self._interval = interval
         self._implied = implied
         self._judged: dict[bytes, _Judged] = {}
-        self._encoded: dict[bytes, tuple[bytes, Grant]] = {}
+        self.encoded: dict[bytes, tuple[bytes, Grant]] = {}
+        """Grants that this process stored last, by their keys, with the bodies that they became."""
 
     def read(self, text: str) -> Presented | None:
         """The code or token that this text spells, or None. One of the ancestor's file is looked up."""
@@ -120,7 +121,7 @@ class AccessChecks:
         entry = self.backend.get(key)
         if entry is None:
             return Refuse("unknown")
-        grant = self._decoded(key, entry.body, presented)
+        grant = self.decoded(key, entry.body, presented)
         now = self.clock()
         access = grants.check_access(grant, presented.hash, now)
         if isinstance(access, Refuse):
@@ -159,7 +160,7 @@ class AccessChecks:
         key = b"g" + presented.grant_id
         try:
             for attempt in range(TRIES):
-                if self._swap(key, entry, stored):
+                if self.swap(key, entry, stored):
                     return
                 pause(attempt)
                 again = self.backend.get(key)
@@ -173,19 +174,19 @@ class AccessChecks:
         except RegistryError as error:
             log.warning("the use of a token could not be recorded: %s", error)
 
-    def _decoded(self, key: bytes, body: bytes, presented: Presented) -> Grant:
+    def decoded(self, key: bytes, body: bytes, presented: Presented) -> Grant:
         """The grant of this record. What this process has encoded itself it need not decode.
 
         But for a forgery it does: how long that takes must not tell who was here lately.
         """
-        known = self._encoded.get(key)
+        known = self.encoded.get(key)
         if known is not None and known[0] == body:
             grant = known[1]
             if presented.hash == grant.refresh_hash or (grant.access and presented.hash == grant.access.hash):
                 return grant
         return decode(body, presented.grant_id)
 
-    def _swap(
+    def swap(
         self,
         key: bytes,
         entry: Entry | None,
@@ -211,9 +212,9 @@ class AccessChecks:
                 raise
         # Properties are the application's, which may change what lies in them; the others cannot change.
         if not grant.properties:
-            if len(self._encoded) >= _ENCODED_MAX:
-                self._encoded.clear()
-            self._encoded[key] = (body, grant)
+            if len(self.encoded) >= _ENCODED_MAX:
+                self.encoded.clear()
+            self.encoded[key] = (body, grant)
         return True
 
 

@@ -140,11 +140,12 @@ class Clients:
         self._clock = clock
         self.noted_for = inf if used_ttl is None else used_ttl - _RENEWED_AFTER
         """A client that is kept for no more seconds than these is due for `mark_used`."""
-        self._keys: dict[str, bytes] = {}
+        self.own_keys: dict[str, bytes] = {}
+        """Of clients that are kept as records of their own, by their ids: those asked for last."""
 
     def key(self, client_id: str) -> bytes | None:
         """Where the registry has what it knows of this client, or None for one that it cannot have."""
-        key = self._keys.get(client_id) or self._own_key(client_id)
+        key = self.own_keys.get(client_id) or self._own_key(client_id)
         if key is not None or client_id in self._configured:
             return key
         documents = self._documents_for(client_id)
@@ -155,16 +156,16 @@ class Clients:
             return None
         if len(client_id) > 255 or not printable(client_id):
             return None
-        if len(self._keys) >= _KEYS_MAX:
-            self._keys.clear()
-        return self._keys.setdefault(client_id, _key(client_id))
+        if len(self.own_keys) >= _KEYS_MAX:
+            self.own_keys.clear()
+        return self.own_keys.setdefault(client_id, _key(client_id))
 
     def get(self, client_id: str, seen: Seen = NOTHING_SEEN) -> Client | None:
         """The client with exactly this id, or None. Of a metadata document, what it last said."""
-        key = self._keys.get(client_id) or self._own_key(client_id)
+        key = self.own_keys.get(client_id) or self._own_key(client_id)
         if key is not None:
             entry = seen[key] if key in seen else self._backend.get(key)
-            return None if entry is None else _decode(entry[0])
+            return None if entry is None else client_of(entry[0])
         configured = self._configured.get(client_id)
         documents = None if configured is not None else self._documents_for(client_id)
         return configured if documents is None else documents.known(client_id, seen)
@@ -217,7 +218,7 @@ class Clients:
             entry = self._backend.get(_key(client_id))
             if entry is None:
                 return None
-            client, now = _decode(entry.body), self._clock()
+            client, now = client_of(entry.body), self._clock()
             # Half of it is enough to come back in, and spares the write to those who register all the time.
             if client.forget_at is None or client.forget_at - now >= self._unused_ttl / 2:
                 return client
@@ -232,7 +233,7 @@ class Clients:
             entry = self._backend.get(_key(client.client_id))
             if entry is None:
                 return None
-            changed = msgspec.structs.replace(_decode(entry.body), **fields)
+            changed = msgspec.structs.replace(client_of(entry.body), **fields)
             if self._swap(entry, changed, "wanted"):
                 return changed
         raise _contended()
@@ -249,7 +250,7 @@ class Clients:
         entry = self._backend.get(_key(client.client_id))
         if entry is None:
             return
-        stored = _decode(entry.body)
+        stored = client_of(entry.body)
         if stored.forget_at is None or (stored.used and self._is_kept_long(stored)):
             return
         until = None if self._used_ttl is None else self._clock() + self._used_ttl
@@ -271,7 +272,7 @@ class Clients:
         for key in self._backend.keys(b"c"):
             entry = self._backend.get(key)
             if entry is not None:
-                yield _decode(entry.body)
+                yield client_of(entry.body)
         if self._documents is not None:
             yield from self._documents.list()
 
@@ -306,15 +307,9 @@ class Clients:
 
     def named(self, client_id: str, seen: Seen = NOTHING_SEEN) -> Client:
         """The public client that a request without a secret names. Raises as `authenticate`."""
-        key = self._keys.get(client_id)
-        if key is None:
-            client = self.get(client_id, seen)
-            if client is None and self._documents_for(client_id) is not None:
-                client = self.asking(client_id)
-        else:
-            # `get`, spelled out for every renewal.
-            entry = seen[key] if key in seen else self._backend.get(key)
-            client = None if entry is None else _decode(entry[0])
+        client = self.get(client_id, seen)
+        if client is None and self._documents_for(client_id) is not None:
+            client = self.asking(client_id)
         if client is None or client.secret_hash:
             # Not counted, for nothing was guessed: a client whose registration is gone must hear so
             # however often it asks, and then registers again.
@@ -408,7 +403,8 @@ def _encode(client: Client) -> bytes:
 
 
 @lru_cache(1024)
-def _decode(body: bytes) -> Client:
+def client_of(body: bytes) -> Client:
+    """The client that this record holds. Raises `RegistryError` if it is unreadable."""
     if body[:1] != b"\x01":
         raise RegistryError("a client record has a format that this release cannot read")
     try:
@@ -418,8 +414,8 @@ def _decode(body: bytes) -> Client:
 
 
 def forget_at_of(body: bytes) -> float | None:
-    """When the registry may forget the client of this record. Raises `RegistryError` if it is unreadable."""
-    return _decode(body).forget_at
+    """When the registry may forget the client of this record. Raises as `client_of`."""
+    return client_of(body).forget_at
 
 
 def record_of(client: Client) -> tuple[bytes, bytes]:

@@ -14,7 +14,7 @@ from hmac import compare_digest
 
 from msgspec.structs import replace
 
-from .cases import Ask, Event, Issue, Policy
+from .cases import Event, Issue, Policy
 from .keyed_hashes import BLOCK_BYTES, INNER, OUTER
 from .records import FORGET_AFTER, Access, Grant, Previous
 from .tokens import (
@@ -29,9 +29,15 @@ from .tokens import (
     rights_digest,
 )
 
-EVENT = Event("token_rotated")
-_EVENTS = (EVENT,)
+EVENTS = (Event("token_rotated"),)
 _LINES_MAX = 1024
+
+Asked = tuple["tuple[str, ...] | None", "tuple[str, ...] | None"]
+"""The scopes and the resources that a request names, each None where it names none."""
+
+Plain = tuple[Grant, str, str, int, float]
+"""The record to store, access and refresh token, for how many seconds the first is good, and when the record
+may be forgotten. The rights are the grant's."""
 
 _Line = tuple[bytes, Rights, bytes, bytes, bytes, bytes, bytes]
 """What stays the same in all pairs of a grant: the server secret and the rights, and what follows from them:
@@ -42,20 +48,23 @@ _lines: dict[bytes, _Line] = {}
 
 
 def renew_plainly(
-    grant: Grant, presented: Presented, ask: Ask, now: float, policy: Policy, secrets: Secrets
-) -> tuple[Issue, Grant, float] | None:
-    """What `grants.refresh` answers to this, the record to store, and when the registry may forget it.
+    grant: Grant,
+    presented: Presented,
+    client_id: str | None,
+    asked: Asked | None,
+    now: float,
+    policy: Policy,
+    secrets: Secrets,
+) -> Plain | None:
+    """What `grants.refresh` answers to this client and what it asks for, if anything.
 
     None where that might be anything but a rotation without peculiarities. Nothing is ever refused here.
     """
     access, expires_at, grant_end = grant.access, grant.refresh_expires_at, grant.ends_at
     if (
         not compare_digest(grant.refresh_hash, presented.hash)
-        or ask.client_id != grant.client_id
-        or (ask.scopes is not None and ask.scopes != grant.scopes)
-        or (ask.resources is not None and ask.resources != grant.resources)
-        or ask.allowed_scopes is not None
-        or ask.proof_key
+        or client_id != grant.client_id
+        or (asked is not None and not _is_granted(grant, *asked))
         or grant.proof_key
         or grant.revoked_at is not None
         or (grant_end is not None and grant_end - now < 1)
@@ -72,7 +81,7 @@ def renew_plainly(
     line = _lines.get(seed)
     if line is None or line[0] != key or line[1].scopes != scopes or line[1].audience != resources:
         line = _remember(key, seed, Rights(scopes, resources))
-    _, rights, first_of_rights, salt_inner, salt_outer, tag_inner, tag_outer = line
+    _, _, first_of_rights, salt_inner, salt_outer, tag_inner, tag_outer = line
     block = presented.secret.ljust(BLOCK_BYTES, b"\0")
     inner, outer = block.translate(INNER), block.translate(OUTER)
     place = grant_id + generation.to_bytes(4, "big")
@@ -126,8 +135,19 @@ def renew_plainly(
         rotations=rotations,
     )
     seconds = int(access_end - now)
-    issue = Issue("rotated", stored, access_token.decode(), refresh_token.decode(), seconds, rights, _EVENTS)
-    return issue, stored, last_end + FORGET_AFTER
+    return stored, access_token.decode(), refresh_token.decode(), seconds, last_end + FORGET_AFTER
+
+
+def issue_of(plain: Plain) -> Issue:
+    """The same as the rules say it."""
+    stored, access_token, refresh_token, seconds, _ = plain
+    rights = Rights(stored.scopes, stored.resources)
+    return Issue("rotated", stored, access_token, refresh_token, seconds, rights, EVENTS)
+
+
+def _is_granted(grant: Grant, scopes: tuple[str, ...] | None, resources: tuple[str, ...] | None) -> bool:
+    """Whether just what the grant has is asked for."""
+    return (scopes is None or scopes == grant.scopes) and (resources is None or resources == grant.resources)
 
 
 def _remember(key: bytes, seed: bytes, rights: Rights) -> _Line:

@@ -6,7 +6,10 @@ from collections.abc import Mapping
 
 from .backends.base import Entry
 
-Seen = Mapping[bytes, "Entry | None"]
+Found = Entry | None
+"""A record, or that there is none."""
+
+Seen = Mapping[bytes, Found]
 """Records that were read in the course of this request, by their keys."""
 
 NOTHING_SEEN: Seen = {}

@@ -19,10 +19,8 @@ from .backends.base import Backend, Copies, Entry
 from .backends.bulk import reader_of_two
 from .cases import Ask, Case, Event, Issue, Policy, Refuse
 from .errors import InvalidGrant, RegistryError
-from .events import Events, everywhere, level_of, log
+from .events import Events
 from .outcomes import events_of, malformed, refused
-from .plain_renewals import EVENT, renew_plainly
-from .reading_ahead import NOTHING_SEEN, Seen
 from .records import LABEL_MAX, PROPERTIES_BYTES_MAX, Access, Code, Grant, decode, term
 from .refusals import error_of
 from .tokens import (
@@ -35,7 +33,6 @@ from .tokens import (
 )
 
 _ATTEMPTS = range(TRIES)
-_RENEWAL_LEVEL = level_of(EVENT.name)
 REVOKE_TRIES = 32
 """A revocation that loses to a client which rotates without pause is worth more of them."""
 
@@ -81,9 +78,8 @@ class TokenRegistry(AccessChecks):
         draw: Callable[[int], bytes] = os.urandom,
     ) -> None:
         super().__init__(backend, last_used_interval, implied, clock)
-        self._read_two = reader_of_two(backend)
-        self.looks_ahead = self._read_two is not None
-        """Whether `look_ahead` may find anything."""
+        self.read_two = reader_of_two(backend)
+        """Reads two records as quickly as one, where the backend can."""
         self._secrets = secrets
         self.policy = policy
         self.events = events if events is not None else Events()
@@ -92,7 +88,8 @@ class TokenRegistry(AccessChecks):
         self._subject_check = subject_check
         self._refresh = grants.refresh if subject_check is None else self._refresh_with_subject_check
         self._terms = terms
-        self._has_no_hooks = subject_check is None and terms is None
+        self.has_hooks = subject_check is not None or terms is not None
+        """Whether the application has a say in each exchange."""
         self._draw = draw
 
     @property
@@ -140,7 +137,7 @@ class TokenRegistry(AccessChecks):
         access = Access(hash_token(access_token), None, None, "", expires_at)
         stored = msgspec.structs.replace(grant, access=access)
         self._keep(stored)
-        self._emit((event,), stored)
+        self.tell((event,), stored)
         return Issued(access_token, None, int(expires_at - grant.created_at), grant.scopes, grant.id.hex())
 
     def create_with_refresh(
@@ -166,7 +163,7 @@ class TokenRegistry(AccessChecks):
         issue = grants.open_pair(grant, self._draw(32), grant.created_at, policy, self.secrets)
         stored = issue.store or grant
         self._keep(stored)
-        self._emit(issue.events, stored)
+        self.tell(issue.events, stored)
         return _issued(issue, grant.id)
 
     def authorize(
@@ -192,7 +189,7 @@ class TokenRegistry(AccessChecks):
         bound = Code(hash_token(code), pkce.kept(challenge), redirect_uri, expires_at)
         pending = msgspec.structs.replace(grant, code=bound)
         if self._keep(pending):
-            self._emit((Event("code_issued"),), pending)
+            self.tell((Event("code_issued"),), pending)
         return code
 
     def _new_grant(
@@ -237,7 +234,7 @@ class TokenRegistry(AccessChecks):
         )
 
     def _keep(self, grant: Grant) -> bool:
-        return self._swap(b"g" + grant.id, None, grant, "wanted")
+        return self.swap(b"g" + grant.id, None, grant, "wanted")
 
     # --- the client's requests --------------------------------------------------------------------
 
@@ -246,35 +243,19 @@ class TokenRegistry(AccessChecks):
         return self._settle(code, ask, self.policy if policy is None else policy, grants.redeem, "wanted")
 
     def refresh(
-        self, token: Presented, ask: Ask, policy: Policy | None = None, seen: Seen = NOTHING_SEEN
+        self,
+        token: Presented,
+        ask: Ask,
+        policy: Policy | None = None,
+        found: tuple[Entry | None, Grant | None] | None = None,
     ) -> Issue | Refuse:
         """Exchange a refresh token. Requests that race all get the same pair.
 
-        `seen` may hold the grant, read in the course of this request.
+        `found` is the token's record, and the grant in it, if they have just been read.
         """
         policy = self.policy if policy is None else policy
-        key, clock, secrets = b"g" + token.grant_id, self.clock, self._secrets
-        entry = seen[key] if key in seen else self.backend.get(key)
-        grant = None if entry is None else self._decoded(key, entry[0], token)
-        if grant is not None and self._has_no_hooks and isinstance(secrets, Secrets):
-            renewal = renew_plainly(grant, token, ask, clock(), policy, secrets)
-            if renewal is not None:
-                issue, stored, forget = renewal
-                # If a rotation is lost, the roll forward has it.
-                if self._swap(key, entry, stored, "none", forget):
-                    if self.events.listeners or everywhere or log.isEnabledFor(_RENEWAL_LEVEL):
-                        self._emit(events_of(issue, token), stored)
-                    return issue
-                return self._settle(token, ask, policy, self._refresh, "none")
-        return self._settle(token, ask, policy, self._refresh, "none", (entry, grant))
-
-    def look_ahead(self, token: Presented, other: bytes) -> Seen:
-        """The grant of this token and another record, where reading two is as quick as reading one."""
-        if self._read_two is None:
-            return NOTHING_SEEN
-        key = b"g" + token.grant_id
-        found, grant = self._read_two(other, key)
-        return {other: found, key: grant}
+        # If a rotation is lost, the roll forward has it.
+        return self._settle(token, ask, policy, self._refresh, "none", found)
 
     def rotate_via_refresh_token(
         self,
@@ -338,15 +319,15 @@ class TokenRegistry(AccessChecks):
                 grants.classify(grants.DUMMY, presented, secrets)
                 self.tell_refused("unknown_grant", presented)
                 return Refuse("noise")
-            grant = grant or self._decoded(key, entry[0], presented)
+            grant = grant or self.decoded(key, entry[0], presented)
             terms = policy if self._terms is None else self._terms(grant, policy)
             answer = rule(Case(grant, presented, ask, now, terms, secrets))
             is_issue = isinstance(answer, Issue)
             # A failover must not bring back what was revoked.
             wanted = copies if is_issue else "required"
-            if answer.store is None or self._swap(key, entry, answer.store, wanted):
+            if answer.store is None or self.swap(key, entry, answer.store, wanted):
                 if not is_issue or self.events.are_heard(answer.events):
-                    self._emit(events_of(answer, presented), answer.store or grant)
+                    self.tell(events_of(answer, presented), answer.store or grant)
                 return answer
             pause(attempt)
         raise _contended()
@@ -422,13 +403,13 @@ class TokenRegistry(AccessChecks):
             case = Case(grant, presented, Ask(client_id), self.clock(), self.policy, self.secrets)
             answer = grants.revoke_presented(case)
             if isinstance(answer, Refuse):
-                self._emit(answer.events, grant)
+                self.tell(answer.events, grant)
                 return answer
             if answer is grant:
                 return Refuse("revoked")
-            if self._swap(key, entry, answer, "required"):
+            if self.swap(key, entry, answer, "required"):
                 name = "grant_revoked" if answer.revoked_at is not None else "access_token_revoked"
-                self._emit((Event(name, (("why", "client"),)),), answer)
+                self.tell((Event(name, (("why", "client"),)),), answer)
                 return None
             pause(0)
         raise _contended()
@@ -452,8 +433,8 @@ class TokenRegistry(AccessChecks):
             if grant.revoked_at is not None:
                 return False
             ended = grants.revoked(grant, self.clock(), why)
-            if self._swap(key, entry, ended, "required"):
-                self._emit((Event("grant_revoked", (("why", why),)),), ended)
+            if self.swap(key, entry, ended, "required"):
+                self.tell((Event("grant_revoked", (("why", why),)),), ended)
                 return True
             pause(0)
         raise _contended()
@@ -472,7 +453,8 @@ class TokenRegistry(AccessChecks):
         event = malformed(kind)
         self.events.emit(event.name, {"grant": None, **dict(event.fields)})
 
-    def _emit(self, events: tuple[Event, ...], grant: Grant) -> None:
+    def tell(self, events: tuple[Event, ...], grant: Grant) -> None:
+        """Emit these events of this grant."""
         for event in events:
             fields = {"grant": grant.id.hex(), "client": grant.client_id, "subject": grant.subject}
             self.events.emit(event.name, {**fields, "generation": grant.generation, **dict(event.fields)})

@@ -53,7 +53,7 @@ def test_what_is_remembered_is_what_would_be_decoded(clock: Clock):
             case _:
                 registry.check(line[-1].access_token)
         for process in processes:
-            for key, (body, grant) in process._encoded.items():
+            for key, (body, grant) in process.encoded.items():
                 assert decode(body, key[1:]) == grant
                 entry = backend.get(key)
                 seen += entry is not None and entry.body == body
@@ -119,4 +119,4 @@ def test_only_so_many_are_remembered(clock: Clock, monkeypatch: pytest.MonkeyPat
     registry = registry_over(MemoryBackend(), clock)
     for _ in range(12):
         registry.create_with_refresh("ada", ["read"])
-        assert 1 <= len(registry._encoded) <= 5
+        assert 1 <= len(registry.encoded) <= 5

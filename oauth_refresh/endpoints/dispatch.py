@@ -25,7 +25,7 @@ from .register import register
 from .registered import METHODS, manage
 from .returns import fault
 from .revoke import revoke
-from .token import token
+from .token import token_endpoint
 from .well_known import is_well_known, well_known
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Endpoints:
         if server.has_dashboard:
             found[prefix + "/admin"] = Endpoint(_of_request(admin), ("GET", "HEAD"), page=True)
         found[prefix + "/logout"] = Endpoint(_of_request(logout), ("POST",), page=True, shared=False)
-        found[prefix + "/token"] = Endpoint(token, ("POST",))
+        found[prefix + "/token"] = Endpoint(token_endpoint(server), ("POST",))
         found[prefix + "/revoke"] = Endpoint(_of_request(revoke), ("POST",))
         found[prefix + "/introspect"] = Endpoint(_of_request(introspect), ("POST",), shared=False)
         if server.settings.metrics:

@@ -9,7 +9,7 @@ import pytest
 
 from oauth_refresh.backends.memory import MemoryBackend
 
-from ..driving import ORIGIN, REDIRECT, SCOPES, InProcess, Registered
+from ..driving import ORIGIN, REDIRECT, SCOPES, InProcess, Registered, basic
 from .test_token import NOT_VALID_TOKEN, SILENT_CLIENT, told
 
 MALFORMED_TOKEN = {"error": "invalid_grant", "error_description": "refresh_token: not valid"}
@@ -293,3 +293,15 @@ def test_a_client_may_hear_401_of_a_dead_token_and_no_other_does() -> None:
         assert {answer.json["error"] for answer in answers} == {"invalid_grant"}
         told[client.client_id] = [(answer.status, "WWW-Authenticate" in answer.headers) for answer in answers]
     assert told == {"loops": [(401, True)] * 2, "web": [(400, False)] * 2}
+
+
+@pytest.mark.requirement("CAUTH-02")
+@pytest.mark.parametrize("client_id", ["mail+calendar", "50%25off", "web"])
+@pytest.mark.parametrize("encode", [True, False], ids=["form-encoded", "raw"])
+def test_a_client_renews_however_it_spells_its_id_in_basic(client_id: str, encode: bool) -> None:
+    members = {"client_secret": "its secret", "redirect_uris": [REDIRECT]}
+    server = InProcess(clients={client_id: members})
+    token = server.tokens(Registered(client_id, "its secret"))["refresh_token"]
+    header = {"Authorization": basic(client_id, "its secret", encode=encode)}
+    fields = {"grant_type": "refresh_token", "refresh_token": token}
+    assert server.post("/oauth/token", fields, header).status == 200
