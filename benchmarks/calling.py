@@ -58,6 +58,31 @@ def reader(app: WSGIApplication, token: str | None, path: str = "/api/notes") ->
     return operation
 
 
+def introspector(app: WSGIApplication, token: str, authorization: str) -> Callable[[], str]:
+    """An operation: a resource server asks of this access token, and returns the status if it is good."""
+    form = f"token={token}".encode()
+    base: dict[str, Any] = {
+        **_ENVIRON,
+        "REQUEST_METHOD": "POST",
+        "PATH_INFO": "/oauth/introspect",
+        "CONTENT_TYPE": "application/x-www-form-urlencoded",
+        "CONTENT_LENGTH": str(len(form)),
+        "HTTP_AUTHORIZATION": authorization,
+    }
+    found = [""]
+
+    def start_response(status: str, headers: object, exc_info: object = None) -> Any:
+        found[0] = status
+
+    def operation() -> str:
+        environ = base.copy()
+        environ["wsgi.input"] = io.BytesIO(form)
+        answer = _decode(b"".join(app(environ, start_response)))
+        return found[0] if answer["active"] else "inactive"
+
+    return operation
+
+
 class Rotator:
     """An operation: one POST of the newest refresh token, whose answer it keeps.
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from typing import TYPE_CHECKING
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 import msgspec
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
 SECRET_KEY = "a server secret for measurements only"
+_READER_SECRET = "a client secret for measurements only"
+READER = "Basic " + b64encode(f"reader:{quote_plus(_READER_SECRET)}".encode()).decode()
+"""How a resource server authenticates that may introspect all tokens."""
 
 
 def middleware(url: str | Backend) -> OAuthMiddleware:
@@ -29,7 +33,10 @@ def middleware(url: str | Backend) -> OAuthMiddleware:
         protect={"/api": "notes:read"},
         scopes={"notes:read": "Read", "notes:write": "Write"},
         password_check=lambda name, password: name,
-        clients={"reference": {"redirect_uris": ["http://127.0.0.1/callback"]}},
+        clients={
+            "reference": {"redirect_uris": ["http://127.0.0.1/callback"]},
+            "reader": {"client_secret": _READER_SECRET, "grant_types": [], "introspect": True},
+        },
     )
 
 

@@ -1,4 +1,4 @@
-"""How many instructions does a check take, and a renewal? The same on every run, whatever else goes on.
+"""How many instructions do a check, a look at a token and a renewal take? The same on every run.
 
 `python -m benchmarks instructions` counts with callgrind and compares with `instructions.json`, keyed by
 Python's version: a count that rose by more than 5 % fails, and so does a version that the file does not know,
@@ -19,20 +19,22 @@ from pathlib import Path
 from . import calling, driving
 
 FILE = Path(__file__).with_suffix(".json")
-WHAT = ("check", "refused", "rotate", "resource")
+WHAT = ("check", "refused", "introspect", "rotate", "resource")
 TOLERANCE = 1.05
 _FEW, _MANY = 100, 600
 _COUNTED = re.compile(r"Collected : (\d+)")
 
 
 def repeat(what: str, count: int) -> None:
-    """What is counted: `count` checks or renewals over the memory backend. Runs under callgrind."""
+    """What is counted: so many of these requests over the memory backend. Runs under callgrind."""
     app = driving.middleware("memory:")
     client_id = driving.register(app)
     issued = app.registry.create_with_refresh("ada", ["notes:read", "notes:write"], client_id=client_id)
     token = calling.forged(issued.access_token) if what == "refused" else issued.access_token
     operation = calling.reader(app, token)
-    if what in ("rotate", "resource"):
+    if what == "introspect":
+        operation = calling.introspector(app, token, driving.READER)
+    elif what in ("rotate", "resource"):
         operation = driving.rotator(app, client_id, driving.RESOURCE if what == "resource" else None)
     logging.disable()  # the first refusal is told
     for _ in range(count):
@@ -75,8 +77,10 @@ def _count(job: tuple[str, int]) -> int:
 
 def compared(counts: dict[str, int], known: dict[str, dict[str, int]], version: str) -> list[str]:
     """What is wrong with these counts, nothing if they may stay."""
-    if version not in known:
-        return [f"{FILE.name} has no counts for Python {version}: python -m benchmarks instructions --write"]
+    lacking = set(WHAT) - set(known.get(version, {}))
+    if lacking:
+        names = ", ".join(sorted(lacking))
+        return [f"{FILE.name} lacks {names} of Python {version}: python -m benchmarks instructions --write"]
     wrong = [
         f"{what}: {counts[what]} instructions, {counts[what] / known[version][what] - 1:+.1%} on {FILE.name}"
         for what in WHAT

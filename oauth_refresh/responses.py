@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _NOT_FOR_DESCRIPTIONS = re.compile(r"[^\x20\x21\x23-\x5b\x5d-\x7e]")
 
 
-_SECRET_ANSWER = (
+_UNCACHED_JSON = (
     ("Content-Type", "application/json"),
     ("Cache-Control", "no-store"),
     ("Pragma", "no-cache"),
@@ -26,8 +26,8 @@ _SECRET_ANSWER = (
 )
 
 
-class Tokens(Value, frozen=True, gc=False):
-    """The answer with tokens in it, which is most of what an authorization server says.
+class Answer(Value, frozen=True, gc=False):
+    """200 and a JSON object: tokens, or what one is good for, which is most of what is asked here.
 
     The same on the wire as a `json_response`; a quarter of a renewal's time went into building one of those.
     """
@@ -35,7 +35,7 @@ class Tokens(Value, frozen=True, gc=False):
     body: bytes
 
     def send(self, start_response: StartResponse, more: Iterable[tuple[str, str]]) -> list[bytes]:
-        start_response("200 OK", [*_SECRET_ANSWER, ("Content-Length", str(len(self.body))), *more])
+        start_response("200 OK", [*_UNCACHED_JSON, ("Content-Length", str(len(self.body))), *more])
         return [self.body]
 
 

@@ -12,7 +12,7 @@ from werkzeug.wrappers import Request, Response
 from .. import cors
 from ..addresses import NOT_CONFIGURED, Addresses
 from ..errors import OAuthError, RegistryError
-from ..responses import Tokens, error_response, json_response, prefers_json
+from ..responses import Answer, error_response, json_response, prefers_json
 from ..server import Server
 from ..values import Value
 from ..wording import say
@@ -51,7 +51,7 @@ class Endpoint(Value, frozen=True, gc=False):
     """One endpoint. A `page` is read by people: its errors are HTML, but to programs that prefer JSON. What
     is not `shared` has no CORS headers: no script of another origin has any business there."""
 
-    answer: Callable[[Server, WSGIEnvironment, Addresses], Response | Tokens]
+    answer: Callable[[Server, WSGIEnvironment, Addresses], Response | Answer]
     methods: tuple[str, ...]
     page: bool = False
     shared: bool = True
@@ -80,8 +80,8 @@ class Endpoints:
             found[prefix + "/admin"] = Endpoint(_of_request(admin), ("GET", "HEAD"), page=True)
         found[prefix + "/logout"] = Endpoint(_of_request(logout), ("POST",), page=True, shared=False)
         found[prefix + "/token"] = Endpoint(token_endpoint(server), ("POST",))
-        found[prefix + "/revoke"] = Endpoint(_of_request(revoke), ("POST",))
-        found[prefix + "/introspect"] = Endpoint(_of_request(introspect), ("POST",), shared=False)
+        found[prefix + "/revoke"] = Endpoint(revoke, ("POST",))
+        found[prefix + "/introspect"] = Endpoint(introspect, ("POST",), shared=False)
         if server.settings.metrics:
             from .metrics import metrics
 
@@ -136,7 +136,7 @@ class Endpoints:
     def _serve(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         path, method = environ.get("PATH_INFO", ""), environ["REQUEST_METHOD"]
         endpoint = self._found.get(path) or self._found_below(path)
-        response: Response | Tokens
+        response: Response | Answer
         if endpoint is None or method not in endpoint.methods:
             response = self._unanswered(endpoint, method, environ)
         else:
@@ -153,9 +153,11 @@ class Endpoints:
                 response = self._failed(endpoint, environ, error)
         if self._clock() >= self._housekeeping.due_at:
             self._housekeeping.look_after()
-        if isinstance(response, Tokens):
-            return response.send(start_response, self._cors or self._cors_headers(environ))
-        if endpoint is None or endpoint.shared:
+        is_shared = endpoint is None or endpoint.shared
+        if isinstance(response, Answer):
+            cors_headers = (self._cors or self._cors_headers(environ)) if is_shared else ()
+            return response.send(start_response, cors_headers)
+        if is_shared:
             for name, value in self._cors_headers(environ):
                 response.headers.add(name, value)
         return response(environ, start_response)

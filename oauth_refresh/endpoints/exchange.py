@@ -13,7 +13,7 @@ from ..parameters import Parameters
 from ..plain_renewals import Asked
 from ..refusals import error_of
 from ..resources import select
-from ..responses import Tokens
+from ..responses import Answer
 from ..scopes import parse_scope
 from ..server import Server
 from ..tokens import ACCESS, CODE, REFRESH, Presented, read
@@ -62,7 +62,7 @@ def asked_for(server: Server, form: Parameters, addresses: Addresses) -> Asked:
     return scopes, select(wanted, server.resources(addresses)) if wanted else None
 
 
-def granted(server: Server, client: Client | None, answer: Issue | Refuse, presented: Presented) -> Tokens:
+def granted(server: Server, client: Client | None, answer: Issue | Refuse, presented: Presented) -> Answer:
     if not isinstance(answer, Issue):
         raise error_of(answer, presented)
     if client is not None:
@@ -72,7 +72,7 @@ def granted(server: Server, client: Client | None, answer: Issue | Refuse, prese
             note_use(server, client)
     scope = " ".join(answer.rights.scopes)
     members = Members(answer.access_token, "Bearer", answer.expires_in, answer.refresh_token, scope)
-    return Tokens(encode(members))
+    return Answer(encode(members))
 
 
 def note_use(server: Server, client: Client) -> None:

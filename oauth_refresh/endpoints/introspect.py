@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from werkzeug.wrappers import Request, Response
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from ..addresses import Addresses
 from ..cases import Refuse
@@ -12,33 +14,38 @@ from ..errors import InvalidRequest
 from ..identity import Identity, subject_of
 from ..parameters import read_form
 from ..resources import covers
-from ..responses import json_response
+from ..responses import Answer
 from ..scopes import join
 from ..server import Server
 
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
 KNOWN = ("token", "token_type_hint", "client_id", "client_secret")
 
-INACTIVE: dict[str, object] = {"active": False}
+_encode = msgspec.json.Encoder().encode
+
+INACTIVE = Answer(_encode({"active": False}))
 """The whole answer for a token that is unknown, ended, of another kind, or none of the caller's business."""
 
 
-def introspect(server: Server, request: Request, addresses: Addresses) -> Response:
+def introspect(server: Server, environ: WSGIEnvironment, addresses: Addresses) -> Answer:
     """What an access token is good for, or that it is not good. A refresh token is good at the token
     endpoint alone, so here it never is.
 
     Wrong tokens are not counted against the caller: they come from whoever calls the caller's own interface,
     and a limit would let strangers close it. There is nothing to guess in 256 random bits.
     """
-    form = read_form(request.environ)
+    form = read_form(environ)
     form.require_single(KNOWN)
-    client = server.clients.authenticate(read_credentials(request.headers.get("Authorization"), form))
+    client = server.clients.authenticate(read_credentials(environ.get("HTTP_AUTHORIZATION"), form))
     if client.public:
         raise invalid_client("introspection is for clients that authenticate")
     text = form.get("token")
     if text is None:
         raise InvalidRequest("token: missing")
     identity = server.registry.introspect(text, lambda found: _may_see(client, found, addresses))
-    return json_response(INACTIVE if isinstance(identity, Refuse) else _told(identity, addresses))
+    return INACTIVE if isinstance(identity, Refuse) else Answer(_encode(_told(identity, addresses)))
 
 
 def _may_see(client: Client, identity: Identity, addresses: Addresses) -> bool:

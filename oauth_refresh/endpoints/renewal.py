@@ -19,13 +19,13 @@ from ..plain_renewals import renew_plainly
 from ..reading_ahead import NOTHING_SEEN, Found
 from ..records import Grant, decode
 from ..refusals import error_of
-from ..responses import Tokens
+from ..responses import Answer
 from ..server import Server
 from ..tokens import REFRESH, Presented, Secrets, read
 from .exchange import Members, asked_for, encode, granted, note_use, presented_as
 
-Renew = Callable[[Parameters, "Credentials | None", Addresses], Tokens]
-Exchange = Callable[[Parameters, Addresses, Client, Presented, bytes, Found], Tokens]
+Renew = Callable[[Parameters, "Credentials | None", Addresses], Answer]
+Exchange = Callable[[Parameters, Addresses, Client, Presented, bytes, Found], Answer]
 
 _EVENTS = (Event("token_rotated", (("outcome", "rotated"),)),)
 _LEVEL = level_of(_EVENTS[0].name)
@@ -39,7 +39,7 @@ def renewer(server: Server) -> Renew:
     clients, own_keys, exchange = server.clients, server.clients.own_keys, exchanger(server)
     backend, read_two = server.registry.backend, server.registry.read_two
 
-    def renew(form: Parameters, credentials: Credentials | None, addresses: Addresses) -> Tokens:
+    def renew(form: Parameters, credentials: Credentials | None, addresses: Addresses) -> Answer:
         values = form.values
         client_id = values.get("client_id") if credentials is None else credentials.client_id
         presented = read(values.get("refresh_token", ""))
@@ -76,7 +76,7 @@ def exchanger(server: Server) -> Exchange:
 
     def exchange(
         form: Parameters, addresses: Addresses, client: Client, presented: Presented, key: bytes, entry: Found
-    ) -> Tokens:
+    ) -> Answer:
         nonlocal secrets
         if "refresh_token" not in client.grant_types:
             raise _may_not_refresh()
@@ -109,7 +109,7 @@ def exchanger(server: Server) -> Exchange:
                     if not client.used or (until is not None and until - now <= noted_for):
                         note_use(server, client)
                     scope = " ".join(stored.scopes)
-                    return Tokens(encode(Members(access_token, "Bearer", seconds, refresh_token, scope)))
+                    return Answer(encode(Members(access_token, "Bearer", seconds, refresh_token, scope)))
                 found = None
         answer = registry.refresh(presented, Ask(client.client_id, *(asked or ())), policy, found)
         return granted(server, client, answer, presented)
@@ -119,7 +119,7 @@ def exchanger(server: Server) -> Exchange:
 
 def _renew_oddly(
     server: Server, form: Parameters, credentials: Credentials | None, addresses: Addresses
-) -> Tokens:
+) -> Answer:
     """What names no client, or presents no refresh token of the usual spelling."""
     client_id = form.values.get("client_id") if credentials is None else credentials.client_id
     if client_id is None:
@@ -137,7 +137,7 @@ def _renew_oddly(
 
 def _exchange_for(
     server: Server, form: Parameters, addresses: Addresses, client: Client | None, presented: Presented
-) -> Tokens:
+) -> Answer:
     if client is not None and "refresh_token" not in client.grant_types:
         raise _may_not_refresh()
     ask = Ask(None if client is None else client.client_id, *asked_for(server, form, addresses))

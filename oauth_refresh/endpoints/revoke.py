@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from werkzeug.wrappers import Request, Response
+from typing import TYPE_CHECKING
 
 from ..addresses import Addresses
 from ..credentials import read_credentials
 from ..errors import InvalidGrant, InvalidRequest
 from ..parameters import read_form
-from ..responses import json_response
+from ..responses import Answer
 from ..server import Server
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
 
 KNOWN = ("token", "token_type_hint", "client_id", "client_secret")
 
+_NOTHING_TO_SAY = Answer(b"{}")
 
-def revoke(server: Server, request: Request, addresses: Addresses) -> Response:
+
+def revoke(server: Server, environ: WSGIEnvironment, addresses: Addresses) -> Answer:
     """200 for whatever is ended now or was none of ours. The hint is not needed: a token names its kind."""
-    form = read_form(request.environ)
+    form = read_form(environ)
     form.require_single(KNOWN)
-    client = server.clients.authenticate(read_credentials(request.headers.get("Authorization"), form))
+    client = server.clients.authenticate(read_credentials(environ.get("HTTP_AUTHORIZATION"), form))
     text = form.get("token")
     if text is None:
         raise InvalidRequest("token: missing")
@@ -29,4 +34,4 @@ def revoke(server: Server, request: Request, addresses: Addresses) -> Response:
         if foreign and not server.settings.revoke_silently:
             raise InvalidGrant("token: issued to another client", detail=f"grant {presented.grant_id.hex()}")
     # Some clients read JSON from every answer, and fail where there is none.
-    return json_response({})
+    return _NOTHING_TO_SAY

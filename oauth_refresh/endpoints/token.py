@@ -12,7 +12,7 @@ from ..credentials import Credentials, read_credentials
 from ..errors import InvalidRequest, UnauthorizedClient, UnsupportedGrantType
 from ..parameters import Parameters, read_form
 from ..resources import select
-from ..responses import Tokens
+from ..responses import Answer
 from ..scopes import of_client_itself, parse_scope
 from ..server import Server
 from ..tokens import CODE, Presented
@@ -34,11 +34,11 @@ KNOWN = (
 )
 
 
-def token_endpoint(server: Server) -> Callable[[Server, WSGIEnvironment, Addresses], Tokens]:
+def token_endpoint(server: Server) -> Callable[[Server, WSGIEnvironment, Addresses], Answer]:
     """The token endpoint of this server, whose renewals are prepared."""
     renew, supported = renewer(server), server.clients.grant_types
 
-    def token(server: Server, environ: WSGIEnvironment, addresses: Addresses) -> Tokens:
+    def token(server: Server, environ: WSGIEnvironment, addresses: Addresses) -> Answer:
         form = read_form(environ)
         if form.several:
             form.require_single(KNOWN)
@@ -61,7 +61,7 @@ def token_endpoint(server: Server) -> Callable[[Server, WSGIEnvironment, Address
     return token
 
 
-def _redeem(server: Server, form: Parameters, credentials: Credentials, addresses: Addresses) -> Tokens:
+def _redeem(server: Server, form: Parameters, credentials: Credentials, addresses: Addresses) -> Answer:
     client = server.clients.authenticate(credentials)
     code = presented_as(server, form, "code", CODE)
     if not client.may("authorization_code"):
@@ -83,7 +83,7 @@ def _are_granted(server: Server, code: Presented, scopes: tuple[str, ...]) -> bo
 
 def _speak_for_itself(
     server: Server, form: Parameters, credentials: Credentials, addresses: Addresses
-) -> Tokens:
+) -> Answer:
     """An access token alone: whoever has the secret gets the next one as easily (section 4.4.3)."""
     client = server.clients.authenticate(credentials)
     if client.public or not client.may(CLIENT_CREDENTIALS):
@@ -100,4 +100,4 @@ def _speak_for_itself(
         client.client_id, scopes, resources, server.policy_for(client).access_ttl
     )
     members = Members(issued.access_token, "Bearer", issued.expires_in, scope=" ".join(issued.scopes))
-    return Tokens(encode(members))
+    return Answer(encode(members))
