@@ -27,8 +27,8 @@ CLIENT_SECRET_PREFIX = "ocs_"
 UNUSED_TTL = 86400.0
 """Seconds after which a registration that no user ever completed may be forgotten, unless it is set."""
 
-_RENEWED_AFTER = 86400.0
-"""Seconds between two notes that a client is in use: a write per refresh would be too many."""
+_NOTED_EVERY_MAX = 86400.0
+"""Seconds between two notes that a client is in use, at most: a write per refresh would be too many."""
 
 TRIES = 8
 _KEYS_MAX = 1024
@@ -126,6 +126,7 @@ class Clients:
         documents: Documents | None = None,
         unused_ttl: float = UNUSED_TTL,
         used_ttl: float | None = None,
+        idle_ttl: float = inf,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._backend = backend
@@ -138,7 +139,8 @@ class Clients:
         """The grant types that some client may use. Only the operator lets a client speak for itself."""
         self._failures = failures
         self._clock = clock
-        self.noted_for = inf if used_ttl is None else used_ttl - _RENEWED_AFTER
+        # So often that what is left of `used_ttl` is always longer than a grant lives that was just renewed.
+        self.noted_for = inf if used_ttl is None else used_ttl - min(_NOTED_EVERY_MAX, idle_ttl / 2)
         """A client that is kept for no more seconds than these is due for `mark_used`."""
         self.own_keys: dict[str, bytes] = {}
         """Of clients that are kept as records of their own, by their ids: those asked for last."""
@@ -298,6 +300,9 @@ class Clients:
         if credentials.client_id is None:
             raise invalid_client(_NAMELESS)
         if not credentials.pairs:
+            other = credentials.other_id
+            if other is not None and self.get(credentials.client_id, seen) is None and self.get(other):
+                return self.named(other)
             return self.named(credentials.client_id, seen)
         for client_id, secret in credentials.pairs:
             client = self.get(client_id, seen)

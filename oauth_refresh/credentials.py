@@ -12,10 +12,13 @@ from .values import Value
 
 
 class Credentials(Value, frozen=True, gc=False):
-    """How a client presents itself. `pairs` are the (id, secret) readings of it; none for a public client."""
+    """How a client presents itself. `pairs` are the (id, secret) readings of it; none for a public client,
+    whose id may have been meant as `other_id` instead.
+    """
 
     client_id: str | None
     pairs: tuple[tuple[str, str], ...] = ()
+    other_id: str | None = None
 
     def __repr__(self) -> str:
         return f"<credentials of {self.client_id!r}>"
@@ -54,7 +57,8 @@ def read_credentials(authorization: str | None, form: Parameters) -> Credentials
 
 def _of_pairs(pairs: tuple[tuple[str, str], ...]) -> Credentials:
     # Some libraries send a public client's id as Basic too, with nothing after the colon.
-    return Credentials(pairs[0][0], tuple(pair for pair in pairs if pair[1]))
+    other = pairs[-1][0] if pairs[-1][0] != pairs[0][0] else None
+    return Credentials(pairs[0][0], tuple(pair for pair in pairs if pair[1]), other)
 
 
 def _basic_pairs(encoded: str) -> tuple[tuple[str, str], ...]:

@@ -20,11 +20,11 @@ import msgspec
 from .backends.base import Backend, Entry
 from .client_metadata import Location, is_document_url, locate
 from .clients import Client
+from .credentials import invalid_client
 from .errors import (
     DocumentRefused,
     DocumentUnavailable,
     FetchError,
-    InvalidClient,
     OAuthError,
     RegistryError,
     TooManyRequests,
@@ -117,7 +117,7 @@ class DocumentClients:
             raise DocumentRefused(f"client_id: {location}")
         fetch = self.fetch
         if fetch is None:
-            raise InvalidClient("client_id: this server reads no client metadata documents")
+            raise invalid_client("client_id: this server reads no client metadata documents")
         kept = _decode(self._backend.get(_key(client_id)))
         if kept is not None and 0 < kept.fresh_until - self._clock() <= LONGEST:
             return kept.client

@@ -264,6 +264,9 @@ def _rotate(case: Case) -> Issue | Refuse:
 def _repeat_or_reuse(case: Case, previous: Previous) -> Issue | Refuse:
     grant, policy = case.grant, case.policy
     age = elapsed(previous.rotated_at, case.now)
+    if not grant.refresh_hash and (age >= policy.grace or grant.access is None):
+        # It had no successor, so its client keeps it (RFC 6749 section 6), and will try it again.
+        return Refuse("no_successor")
     # Grace 0 is strict single use, whether the successor was used or not.
     if policy.grace <= 0 or (grant.used and age >= policy.grace):
         return _catch_up_or_reuse(case, 1)
@@ -386,7 +389,7 @@ def _hand_out_again(
         outcome,
         None if stored is grant else stored,
         access_token,
-        link.refresh_token(grant.id),
+        link.refresh_token(grant.id) if grant.refresh_hash else None,
         _seconds_left(access, now),
         rights,
         (repeated, *events),
@@ -403,10 +406,18 @@ def _live_access_token(grant: Grant, link: Link, rights: Rights, now: float) -> 
 
 def _reproduce(case: Case, behind: int) -> Link | None:
     """The link of the current generation, if known server secrets lead there from the presented token."""
-    grant = case.grant
+    grant, access = case.grant, case.grant.access
     start = grant.generation - behind
     for link in derive_forward(case.secrets.keys, grant.seed, grant.id, start, case.presented.secret, behind):
-        if hmac.compare_digest(hash_token(link.refresh_token(grant.id)), grant.refresh_hash):
+        if grant.refresh_hash:
+            made, known = link.refresh_token(grant.id), grant.refresh_hash
+        elif access is not None:
+            # The pair has no refresh token.
+            rights = Rights(grant.scopes_of(access), grant.audience_of(access), access.proof_key)
+            made, known = link.access_token(grant.id, grant.epoch, rights), access.hash
+        else:
+            return None
+        if hmac.compare_digest(hash_token(made), known):
             return link
     return None
 

@@ -17,9 +17,9 @@ from .addresses import NOT_CONFIGURED, AddressBook, Addresses
 from .cases import Refuse
 from .errors import RegistryError
 from .identity import Identity
-from .paths import Requirement
+from .paths import Requirement, has_one_reading
 from .registry import TokenRegistry
-from .resources import covers
+from .resources import covers, resource_url
 from .tokens import REFRESH, read
 from .values import Value
 
@@ -141,7 +141,7 @@ class Guard:
             return self._refused(environ, gate, token, identity)
         # A token without an audience is good for the whole server: the application minted it itself.
         audience = identity.audience
-        if audience and gate.audiences.isdisjoint(audience):
+        if audience and gate.audiences.isdisjoint(audience) and not _covers_path(audience, gate, environ):
             text = _wrong_host(identity, gate) or _wrong_resource(identity, gate)
             self._tell("audience", identity)
             return self._told(environ, gate, 401, "invalid_token", text, gate.scope)
@@ -248,6 +248,18 @@ def forget_user(environ: WSGIEnvironment) -> None:
     """Take out what the server in front says of the user: on a protected path only the token says."""
     environ.pop("REMOTE_USER", None)
     environ.pop("AUTH_TYPE", None)
+
+
+def _covers_path(audience: tuple[str, ...], gate: _Gate, environ: WSGIEnvironment) -> bool:
+    """Whether the path itself is one of these resources, or below one, though no rule names it by now."""
+    path = environ.get("PATH_INFO", "")
+    if not has_one_reading(path):
+        return False
+    try:
+        resource = resource_url(gate.base, path.encode("latin-1").decode())
+    except UnicodeError:
+        return False
+    return any(covers(granted, resource) for granted in audience)
 
 
 def _wrong_host(identity: Identity, gate: _Gate) -> str | None:

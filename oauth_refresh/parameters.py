@@ -27,6 +27,7 @@ QUERY_BYTES_MAX = 16 * 1024
 FIELDS_MAX = 200
 FORM = "application/x-www-form-urlencoded"
 REPEATABLE = frozenset({"resource"})
+_DIGITS_MAX = 18
 
 _MEANS_ITSELF = b"".join((string.ascii_letters.encode(), string.digits.encode(), b"_.~:/-=&"))
 _URL_LENGTH_MAX = 256
@@ -112,15 +113,19 @@ def read_form(environ: WSGIEnvironment) -> Parameters:
     URL, where it would end up in logs; `RequestTooLarge` over 64 KiB.
     """
     query = environ.get("QUERY_STRING")
-    if query and _SECRET_IN_URL.search(unquote_to_bytes(query.encode("latin-1"))):
+    if query and _SECRET_IN_URL.search(unquote_to_bytes(query.encode("latin-1", "replace"))):
         raise InvalidRequest("client_secret: never in the URL, send it in the body or as HTTP Basic")
     content_type = environ.get("CONTENT_TYPE", "")
     if content_type != FORM and content_type.partition(";")[0].strip(" \t").lower() != FORM:
         raise InvalidRequest(f"the content type must be {FORM}")
     # The usual body, spelled out for every renewal: `read_body`, and then little has to be decoded.
     announced = environ.get("CONTENT_LENGTH", "")
-    if announced.isdecimal() and announced.isascii() and (length := int(announced)) <= BODY_BYTES_MAX:
-        raw = environ["wsgi.input"].read(length)
+    is_number = announced.isdecimal() and announced.isascii() and len(announced) <= _DIGITS_MAX
+    if is_number and (length := int(announced)) <= BODY_BYTES_MAX:
+        try:
+            raw = environ["wsgi.input"].read(length)
+        except OSError:
+            raise _cut_short() from None
         if len(raw) != length:
             raw = _read_on(environ, raw, length)
     else:
@@ -168,9 +173,9 @@ _decoded_url = lru_cache(256)(_decoded)
 def read_body(environ: WSGIEnvironment) -> bytes:
     """The body, at most 64 KiB of it. Raises `RequestTooLarge`."""
     announced = environ.get("CONTENT_LENGTH", "")
-    if announced.isdecimal() and announced.isascii() and (length := int(announced)) <= BODY_BYTES_MAX:
-        body: bytes = environ["wsgi.input"].read(length)
-        return body if len(body) == length else _read_on(environ, body, length)
+    is_number = announced.isdecimal() and announced.isascii() and len(announced) <= _DIGITS_MAX
+    if is_number and (length := int(announced)) <= BODY_BYTES_MAX:
+        return _read_on(environ, b"", length)
     # One byte more: Werkzeug cuts a body without a length off at its limit and says nothing.
     request = Request(environ)
     request.max_content_length = BODY_BYTES_MAX + 1
@@ -178,24 +183,28 @@ def read_body(environ: WSGIEnvironment) -> bytes:
         body = request.get_data(cache=False, parse_form_data=False)
     except RequestEntityTooLarge:
         raise _too_large() from None
-    except ClientDisconnected:
-        raise InvalidRequest("the body is shorter than announced") from None
+    except (ClientDisconnected, OSError):
+        raise _cut_short() from None
     if len(body) > BODY_BYTES_MAX:
         raise _too_large()
     return body
 
 
 def _read_on(environ: WSGIEnvironment, body: bytes, length: int) -> bytes:
-    """The rest of a body that the server gives in pieces."""
+    """The rest of a body, of which a server may give one piece at a time."""
     while len(body) < length:
         try:
             more = environ["wsgi.input"].read(length - len(body))
         except OSError:
             more = b""
         if not more:
-            raise InvalidRequest("the body is shorter than announced")
+            raise _cut_short()
         body += more
     return body
+
+
+def _cut_short() -> InvalidRequest:
+    return InvalidRequest("the body is shorter than announced")
 
 
 def _too_large() -> RequestTooLarge:

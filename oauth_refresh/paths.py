@@ -115,7 +115,7 @@ class Protection:
         """
         if self._ignore_case:
             path = _fold(path)
-        if not _has_one_reading(path):
+        if not has_one_reading(path):
             return self._match_readings(method, path)
         end = path.find("/", 1)
         head = path if end < 0 else path[:end]
@@ -239,7 +239,7 @@ def _read_rule(text: str, value: str) -> tuple[str, str]:
     method, path = parts[1] or "", parts[2]
     if _PATTERN.search(path):
         raise ValueError("there are no patterns: a path covers everything below it")
-    if not _has_one_reading(path):
+    if not has_one_reading(path):
         raise ValueError(
             "write the path plainly: decoded, without dot segments, doubled slashes, parameters or a query"
         )
@@ -277,7 +277,7 @@ def _read_scopes(value: str) -> tuple[str, ...] | None:
     return scopes
 
 
-def _has_one_reading(path: str) -> bool:
+def has_one_reading(path: str) -> bool:
     """Whether everybody reads `path` alike. Spelled out because it is asked for every request."""
     return not (
         path[:1] != "/"

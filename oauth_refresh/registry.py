@@ -292,6 +292,10 @@ class TokenRegistry(AccessChecks):
         if allowed is None:
             return Refuse("subject")
         kept = tuple(allowed)
+        if isinstance(allowed, str) or not all(isinstance(name, str) for name in kept):
+            raise TypeError(
+                "OAUTH_SUBJECT_CHECK: the answer is no list of scopes, such as ['notes:read'], and not None"
+            )
         if set(answer.rights.scopes) <= set(kept):
             return answer
         return grants.refresh(case.but(ask=case.ask.but(allowed_scopes=kept)))

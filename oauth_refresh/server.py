@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import math
 import os
 import time
 from base64 import urlsafe_b64encode
@@ -146,6 +147,7 @@ class Server:
             documents=self.documents,
             unused_ttl=settings.unused_client_ttl,
             used_ttl=settings.used_client_ttl,
+            idle_ttl=math.inf if settings.idle_client_ttl is None else settings.idle_client_ttl,
             clock=clock,
         )
         self.challenges = Challenges(self.backend, clock)

@@ -161,6 +161,12 @@ REASONS: Mapping[str, Words] = {
         """If processes share it, let one of them renew for all, or see OAUTH_REUSE_POLICY=catch-up. If
         not, find out who has the token.""",
     ),
+    "no_successor": _say(
+        """It was exchanged for an access token alone, because refresh tokens were no longer issued to this
+        client or for this grant.""",
+        """See OAUTH_REFRESH_NEEDS_OFFLINE_ACCESS and the client's grant_types. The user connects the program
+        again.""",
+    ),
     "stray": _say(
         """It belongs to a line that a rollback together with a change of the server secret left behind.""",
         """Keep the old secret in OAUTH_SECRET_KEY_FALLBACKS when you change it. The user connects again.""",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
@@ -32,7 +33,7 @@ def posted(body: bytes, content_type: str | None = FORM, query: str = "") -> WSG
     return builder.get_environ()
 
 
-def streamed(body: BytesIO, length: str | None) -> WSGIEnvironment:
+def streamed(body: Any, length: str | None) -> WSGIEnvironment:
     environ = {**EnvironBuilder(method="POST").get_environ(), "wsgi.input": body, "CONTENT_LENGTH": length}
     if length is None:
         del environ["CONTENT_LENGTH"]
@@ -244,6 +245,29 @@ def test_a_body_of_unknown_length_is_empty_where_the_server_gives_no_end() -> No
 def test_a_body_that_ends_early_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="shorter than announced"):
         read_body(streamed(BytesIO(b"a=b"), "10"))
+
+
+class Resetting:
+    """The body of a client that has hung up."""
+
+    def read(self, size: int = -1) -> bytes:
+        raise ConnectionResetError(104, "Connection reset by peer")
+
+
+@pytest.mark.parametrize("announced", ["10", None])
+def test_a_client_that_hangs_up_in_the_midst_of_its_body_is_no_fault_of_ours(announced: str | None) -> None:
+    environ = streamed(Resetting(), announced) | {"wsgi.input_terminated": True}
+    for read in (read_body, read_form):
+        with pytest.raises(InvalidRequest, match="shorter than announced"):
+            read(environ | {"CONTENT_TYPE": "application/x-www-form-urlencoded"})
+
+
+def test_an_announced_length_of_thousands_of_digits_is_no_fault_of_ours() -> None:
+    form = {"CONTENT_TYPE": "application/x-www-form-urlencoded"}
+    for digits, body in (("0" * 5000 + "3", b"a=b"), ("9" * 5000, b"")):
+        for read in (read_body, read_form):
+            with suppress(InvalidRequest, RequestTooLarge):
+                read(streamed(BytesIO(body), digits) | form)
 
 
 @pytest.mark.requirement("HTTP-12")

@@ -7,7 +7,7 @@ import msgspec
 from ..addresses import Addresses
 from ..cases import Issue, Refuse
 from ..clients import Client
-from ..errors import InvalidGrant, InvalidRequest, RegistryError
+from ..errors import InvalidGrant, InvalidRequest, InvalidTarget, RegistryError
 from ..events import log
 from ..parameters import Parameters
 from ..plain_renewals import Asked
@@ -53,13 +53,36 @@ def presented_as(server: Server, form: Parameters, name: str, kind: str) -> Pres
     raise error
 
 
-def asked_for(server: Server, form: Parameters, addresses: Addresses) -> Asked:
-    """The scopes and the resources that this request names, each None if it names none."""
+def asked_for(server: Server, form: Parameters, addresses: Addresses, presented: Presented) -> Asked:
+    """The scopes and the resources that this request names, each None if it names none.
+
+    What the grant of the presented code or token has may be named as long as the grant lives, whatever the
+    rules have become: clients repeat their resource at every renewal.
+    """
     asked, wanted = form.values.get("scope"), form.all("resource")
-    scopes = None
+    scopes = resources = None
     if asked is not None:
         scopes = tuple(name for name in parse_scope(asked) if name not in server.ignored_scopes) or None
-    return scopes, select(wanted, server.resources(addresses)) if wanted else None
+    if wanted:
+        known = server.resources(addresses)
+        try:
+            resources = select(wanted, known)
+        except InvalidTarget as error:
+            resources = _granted_before(server, presented, wanted, known)
+            if resources is None:
+                raise error
+    return scopes, resources
+
+
+def _granted_before(
+    server: Server, presented: Presented, wanted: tuple[str, ...], known: tuple[str, ...]
+) -> tuple[str, ...] | None:
+    grant = server.registry.get(presented.grant_id)
+    try:
+        return None if grant is None else select(wanted, (*known, *grant.resources))
+    except InvalidTarget:
+        # Not told: that error names what the grant has, and nobody has proven anything yet.
+        return None
 
 
 def granted(server: Server, client: Client | None, answer: Issue | Refuse, presented: Presented) -> Answer:

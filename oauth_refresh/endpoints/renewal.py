@@ -82,7 +82,7 @@ def exchanger(server: Server) -> Exchange:
             raise _may_not_refresh()
         values, asked, policy = form.values, None, usual
         if "scope" in values or "resource" in values:
-            asked = asked_for(server, form, addresses)
+            asked = asked_for(server, form, addresses, presented)
         if client.access_ttl is not None or client.refresh_ttl is not None:
             policy = server.policy_for(client)
         found: tuple[Found, Grant | None] | None = (entry, None)
@@ -126,13 +126,14 @@ def _renew_oddly(
         # The token names its client. It may be an imported one whose client nobody knows.
         presented = presented_as(server, form, "refresh_token", REFRESH)
         client = _named_by(server, presented)
-        return _exchange_for(server, form, addresses, client, presented)
-    client = server.clients.authenticate(credentials or Credentials(client_id))
+    else:
+        client, presented = server.clients.authenticate(credentials or Credentials(client_id)), None
     try:
-        presented = presented_as(server, form, "refresh_token", REFRESH)
+        if presented is None:
+            presented = presented_as(server, form, "refresh_token", REFRESH)
         return _exchange_for(server, form, addresses, client, presented)
     except InvalidGrant as error:
-        raise _as_told_to(client, error) from None
+        raise error if client is None else _as_told_to(client, error) from None
 
 
 def _exchange_for(
@@ -140,7 +141,7 @@ def _exchange_for(
 ) -> Answer:
     if client is not None and "refresh_token" not in client.grant_types:
         raise _may_not_refresh()
-    ask = Ask(None if client is None else client.client_id, *asked_for(server, form, addresses))
+    ask = Ask(None if client is None else client.client_id, *asked_for(server, form, addresses, presented))
     answer = server.registry.refresh(presented, ask, server.policy_for(client))
     return granted(server, client, answer, presented)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -206,6 +207,9 @@ def test_a_user_who_may_no_more_is_refused_and_one_who_may_less_gets_less() -> N
     allowed[0] = ["notes:read"]
     answer = server.refresh(client, tokens["refresh_token"])
     assert answer.json["scope"] == "notes:read"
+    # Text would be read letter by letter, and the token have no scope at all.
+    allowed[0] = "notes:read notes:write"
+    assert server.refresh(client, answer.json["refresh_token"]).status == 500
     allowed[0] = list(SCOPES)
     assert server.refresh(client, answer.json["refresh_token"]).json["scope"] == "notes:read notes:write"
 
@@ -305,3 +309,81 @@ def test_a_client_renews_however_it_spells_its_id_in_basic(client_id: str, encod
     header = {"Authorization": basic(client_id, "its secret", encode=encode)}
     fields = {"grant_type": "refresh_token", "refresh_token": token}
     assert server.post("/oauth/token", fields, header).status == 200
+
+
+@pytest.mark.parametrize(("idle", "refresh"), [("2h", "2h"), ("10s", "30m"), ("1h", "30d"), ("90d", "30d")])
+def test_a_client_outlives_every_grant_of_its_however_short_it_is_kept(idle: str, refresh: str) -> None:
+    server = InProcess(idle_client_ttl=idle, refresh_token_ttl=refresh, access_token_ttl="15m")
+    client = server.register()
+    token = server.tokens(client)["refresh_token"]
+    for part in (0.25, 0.5, 0.999, 0.01, 0.999, 0.25, 0.999):
+        # To the last second of the grant, and of the client if its use was noted at the one before.
+        server.clock.forward(int(server.middleware.settings.refresh_token_ttl * part))
+        server.registry.cleanup()
+        answer = server.refresh(client, token)
+        assert answer.status == 200
+        token = answer.json["refresh_token"]
+
+
+@pytest.mark.requirement("RT-17")
+@pytest.mark.parametrize(
+    "rules",
+    [{"/": ""}, {"/mcp/v1": ""}, lambda environ: ""],
+    ids=["everything", "a part of it", "a callable decides"],
+)
+def test_a_resource_that_was_granted_may_be_named_whatever_the_rules_have_become(
+    rules: object, tmp_path: Path
+) -> None:
+    registry = f"sqlite:///{tmp_path}/oauth.db"
+    before = InProcess(registry=registry, protect={"/mcp": ""})
+    client = before.register()
+    tokens = before.tokens(client, resource=f"{ORIGIN}/mcp")
+    server = InProcess(registry=registry, protect=rules)
+    assert server.api(tokens["access_token"], "/mcp/v1/tools").status == 200
+    named = server.refresh(client, tokens["refresh_token"], resource=f"{ORIGIN}/mcp")
+    assert named.status == 200
+    silent = server.refresh(client, named.json["refresh_token"])
+    for answer in (named, silent):
+        assert server.api(answer.json["access_token"], "/mcp/v1/tools").status == 200
+    never = server.refresh(client, silent.json["refresh_token"], resource=f"{ORIGIN}/never")
+    assert never.json["error"] == "invalid_target"
+    assert "/mcp " not in never.json["error_description"] + " "
+
+
+@pytest.mark.requirement("Q-35")
+def test_a_client_that_leaves_its_name_out_may_hear_401_as_well() -> None:
+    server = InProcess(clients={"loops": {"redirect_uris": [REDIRECT], "dead_refresh_token_status": 401}})
+    client = Registered("loops")
+    token = server.tokens(client)["refresh_token"]
+    server.revoke(client, token)
+    for asking in (client, Registered("")):
+        answer = server.refresh(asking, token)
+        assert (answer.status, answer.json["error"]) == (401, "invalid_grant")
+
+
+@pytest.mark.requirement("CAUTH-09")
+@pytest.mark.parametrize("encode", [True, False], ids=["form-encoded", "raw"])
+@pytest.mark.parametrize("client_id", ["mail+calendar", "a%62c", "web"])
+def test_a_public_client_may_spell_its_id_in_basic_either_way(client_id: str, encode: bool) -> None:
+    server = InProcess(clients={client_id: {"redirect_uris": [REDIRECT]}})
+    token = server.tokens(Registered(client_id))["refresh_token"]
+    header = {"Authorization": basic(client_id, "", encode=encode)}
+    renewed = server.post("/oauth/token", {"grant_type": "refresh_token", "refresh_token": token}, header)
+    assert renewed.status == 200
+    assert server.post("/oauth/revoke", {"token": renewed.json["refresh_token"]}, header).status == 200
+
+
+def test_a_client_that_is_given_no_successor_keeps_its_access_token(tmp_path: Path) -> None:
+    registry = f"sqlite:///{tmp_path}/oauth.db"
+    before = InProcess(registry=registry)
+    client = before.register()
+    token = before.tokens(client)["refresh_token"]
+    server = InProcess(registry=registry, refresh_needs_offline_access=True)
+    first = server.refresh(client, token)
+    assert (first.status, "refresh_token" in first.json) == (200, False)
+    # A lost answer, or two processes at once.
+    assert server.refresh(client, token).json == first.json
+    assert server.api(first.json["access_token"]).status == 200
+    server.clock.forward(3600)
+    assert server.refresh(client, token).json == NOT_VALID_TOKEN
+    assert server.api(first.json["access_token"]).status == 200
