@@ -101,7 +101,13 @@ class OAuthMiddleware:
                 del environ[key]
         requirement = plan
         # Spelled out, as is much on this way: it is every request's.
-        if plan is _ASK or _OVERRIDE in environ or _OTHER_OVERRIDE in environ or _THIRD_OVERRIDE in environ:
+        if (
+            plan is _ASK
+            or _OVERRIDE in environ
+            or _OTHER_OVERRIDE in environ
+            or _THIRD_OVERRIDE in environ
+            or environ.get("SCRIPT_NAME")
+        ):
             requirement = self.requirement(environ, path)
         if requirement is not None:
             if method == "OPTIONS" and is_preflight(environ):
@@ -124,7 +130,7 @@ class OAuthMiddleware:
         if self._owns(path):
             plan = _OURS
         elif self.server.protection is not None:
-            plan = self.server.protection.match(method, path)
+            plan = self._match(method, path)
         if len(path) <= _PLANNED_LENGTH_MAX:
             # A copy, for another thread may be adding a method.
             if sum(map(len, list(self._plans.values()))) >= _PLANS_MAX:
@@ -136,9 +142,19 @@ class OAuthMiddleware:
     def _matcher(self) -> Callable[[WSGIEnvironment, str], Requirement | None]:
         protect, protection = self.settings.protect, self.server.protection
         if protection is not None:
-            return partial(_needed, protection.match)
+            return partial(_needed, self._match)
         decide = cast("Callable[[WSGIEnvironment], Any]", protect)
         return lambda environ, path: _decided(decide(environ))
+
+    def _match(self, method: str, path: str) -> Requirement | None:
+        """What the path needs, or what lies below the issuer's path: a proxy may have left that before it."""
+        protection, addresses = self.server.protection, self.server.addresses.configured
+        if protection is None:
+            return None
+        needed = protection.match(method, path)
+        if addresses is not None and addresses.path and path.startswith(addresses.path):
+            needed = _both(needed, protection.match(method, path[len(addresses.path) :]))
+        return needed
 
 
 def _of_environ(settings: Settings) -> Settings:
@@ -153,17 +169,32 @@ def _of_environ(settings: Settings) -> Settings:
 def _needed(
     match: Callable[[str, str], Requirement | None], environ: WSGIEnvironment, path: str
 ) -> Requirement | None:
-    """What the method needs, and where a header names another method for the application, what that needs."""
-    needed = match(environ["REQUEST_METHOD"], path)
-    for name in METHOD_OVERRIDES:
-        if name in environ:
-            other = match(environ[name].strip(), path)
-            if needed is None or other is None:
-                needed = needed or other
-            else:
-                scopes = tuple(sorted({*needed.scopes, *other.scopes}))
-                needed = Requirement(needed.prefixes, scopes)
+    """What the request needs, however the application reads it.
+
+    A header may name another method. And where the application is mounted, it may put the mount before the
+    path again, also one that a client has made up: some servers take SCRIPT_NAME from a header.
+    """
+    mount = environ.get("SCRIPT_NAME", "")
+    methods = [
+        environ["REQUEST_METHOD"],
+        *(environ[name].strip() for name in METHOD_OVERRIDES if name in environ),
+    ]
+    needed: Requirement | None = None
+    for method in methods:
+        needed = _both(needed, match(method, path))
+        if mount:
+            needed = _both(needed, match(method, mount + path))
+            if path[:1] not in ("", "/"):
+                # Cut in the midst of a segment: the rest of it is the end of the mount.
+                needed = _both(needed, match(method, f"/{mount.rpartition('/')[2]}{path}"))
     return needed
+
+
+def _both(one: Requirement | None, other: Requirement | None) -> Requirement | None:
+    """What is needed where either may be meant."""
+    if one is None or other is None or one == other:
+        return one or other
+    return Requirement(one.prefixes, tuple(sorted({*one.scopes, *other.scopes})))
 
 
 def _decided(scopes: str | None) -> Requirement | None:

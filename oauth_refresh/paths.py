@@ -239,7 +239,7 @@ def _read_rule(text: str, value: str) -> tuple[str, str]:
     method, path = parts[1] or "", parts[2]
     if _PATTERN.search(path):
         raise ValueError("there are no patterns: a path covers everything below it")
-    if not has_one_reading(path):
+    if not _is_plain(path):
         raise ValueError(
             "write the path plainly: decoded, without dot segments, doubled slashes, parameters or a query"
         )
@@ -278,7 +278,17 @@ def _read_scopes(value: str) -> tuple[str, ...] | None:
 
 
 def has_one_reading(path: str) -> bool:
-    """Whether everybody reads `path` alike. Spelled out because it is asked for every request."""
+    """Whether everybody reads `path` (the environ's PATH_INFO) alike."""
+    return _is_plain(path) and (path.isascii() or _in_utf8(path) == path)
+
+
+def _in_utf8(path: str) -> str:
+    """The path as it looks to who leaves out the bytes that are not UTF-8."""
+    return path.encode("latin-1", "ignore").decode("utf-8", "ignore").encode().decode("latin-1")
+
+
+def _is_plain(path: str) -> bool:
+    """Whether nothing in it can be read otherwise. Spelled out because it is asked for every request."""
     return not (
         path[:1] != "/"
         or "%" in path
@@ -313,6 +323,8 @@ def _readings(path: str, ignore_case: bool) -> set[str] | None:
 
 def _steps(text: str) -> Iterator[str]:
     """`text` as it looks after each single thing that servers, proxies and frameworks do to paths."""
+    if not text.isascii():
+        yield _in_utf8(text)
     if "%" in text:
         yield unquote(text, "latin-1")
     if "\\" in text:

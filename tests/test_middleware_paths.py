@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from werkzeug.test import EnvironBuilder, run_wsgi_app
+from werkzeug.wrappers import Response
+
+from oauth_refresh import OAuthMiddleware
 
 from .driving import InProcess
 from .test_middleware import Seen
@@ -92,6 +96,41 @@ def test_no_spelling_of_a_protected_path_is_open(path: str) -> None:
     assert server.api(None, path).status == 401
     assert server.api(token, path).status == 200
     assert server.api(None, "/public").status == 200
+
+
+@pytest.mark.requirement("WSGI-09")
+@pytest.mark.parametrize(
+    ("mount", "path"),
+    [
+        ("/m", "cp"),
+        ("/m", "cp/tools"),
+        ("/shop/m", "cp"),
+        ("/mcp", ""),
+        ("/mcp", "/tools"),
+        ("/public", "/mcp"),
+    ],
+)
+def test_no_mount_that_a_client_makes_up_opens_a_protected_path(mount: str, path: str) -> None:
+    # gunicorn takes SCRIPT_NAME from a header of whoever it trusts, and cuts it off by letters. The validator
+    # stays out of this: by the letter of WSGI a path begins with a slash.
+    rules = {"/mcp": "", "/public": "public"}
+    app = OAuthMiddleware(Response("in"), protect=rules, registry="memory:", environ={})
+    token = app.registry.create("alice", []).access_token
+    environ = {"SCRIPT_NAME": mount, "PATH_INFO": path, "HTTP_HOST": "localhost:8000"}
+    for more, status in (({}, 401), ({"HTTP_AUTHORIZATION": f"Bearer {token}"}, 200)):
+        answer = run_wsgi_app(app, EnvironBuilder().get_environ() | environ | more)
+        assert answer[1].startswith(str(status))
+
+
+@pytest.mark.requirement("WSGI-03")
+@pytest.mark.parametrize("extra", [{"SCRIPT_NAME": "/shop"}, {}], ids=["mounted", "left to the application"])
+def test_below_the_issuers_path_the_rules_hold_whoever_takes_that_path_away(extra: dict[str, str]) -> None:
+    server = InProcess(issuer="http://localhost:8000/shop", protect={"/mcp": "", "/mcp/help": "public"})
+    token = server.registry.create("alice", []).access_token
+    for path, status in (("/mcp", 401), ("/mcp/help", 200), ("/open", 200), ("/shopping/mcp", 200)):
+        server.extra = {**extra, "PATH_INFO": path if extra else "/shop" + path}
+        assert (path, server.api(None, "/").status) == (path, status)
+        assert server.api(token, "/").status == 200
 
 
 # --- which paths are ours -------------------------------------------------------------------------

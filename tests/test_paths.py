@@ -185,6 +185,12 @@ OTHER_READINGS = {
     "trailing dots and spaces": "/api. ./notes",
     "a space before dots": "/public/.. /api",
     "invalid UTF-8": "/\xc0\xaf/../api",
+    "invalid UTF-8 that is left out": "/a\xffpi/notes",
+    "invalid UTF-8 at the end": "/api\x80",
+    "invalid UTF-8 at the beginning": "\xff/api",
+    "encoded invalid UTF-8": "/a%ff%c0pi",
+    "a surrogate": "/a\xed\xa0\x80pi",
+    "half a letter": "/api\xc3/notes",
 }
 
 
@@ -404,6 +410,7 @@ TRICKS = {
     "parameter at the end": lambda draw, path: path + ";p",
     "tab": lambda draw, path: _insert(draw, path, lambda letter: True, "\t"),
     "NUL": lambda draw, path: path + "\x00.png",
+    "no UTF-8": lambda draw, path: _insert(draw, path, lambda letter: True, "\xff"),
     "query": lambda draw, path: path + "?q=1",
     "fragment": lambda draw, path: path + "#f",
     "origin": lambda draw, path: "http://h" + path if path.startswith("/") else path,
