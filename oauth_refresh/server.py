@@ -9,6 +9,7 @@ import time
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from io import BytesIO
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
@@ -372,10 +373,14 @@ class Server:
         return None
 
     def _vouched(self, environ: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The environ without the identity headers that anybody could have sent."""
-        if self.proxies.sent(environ):
-            return environ
-        return {key: value for key, value in environ.items() if key not in self._identity_keys}
+        """The environ as a hook may see it: without the identity headers that anybody could have sent.
+
+        And without the body. It is a form of ours, and whoever reads a body to its end where that has been
+        done before may wait for more of it for ever.
+        """
+        hidden = {"HTTP_TRANSFER_ENCODING", *(() if self.proxies.sent(environ) else self._identity_keys)}
+        seen = {key: value for key, value in environ.items() if key not in hidden}
+        return {**seen, "wsgi.input": BytesIO(), "CONTENT_LENGTH": "0"}
 
     def _remote_user(self, environ: Mapping[str, Any]) -> str | None:
         """`REMOTE_USER` of the server, else the first of the identity headers, if a trusted proxy sent it.

@@ -68,6 +68,20 @@ def test_a_callable_is_asked_as_before() -> None:
     assert whole_flow(server, server.browser(), server.register())["access_token"]
 
 
+def test_a_callable_that_looks_at_the_form_of_a_request_does_not_take_ours() -> None:
+    app = application()
+    seen = []
+
+    def who() -> Any:
+        seen.append((request.method, request.values.get("decision"), request.get_data()))
+        return session.get("user")
+
+    OAuthRefresh(app, login=who, login_url="/login", protect={"/api": ""})
+    server = driven(app)
+    assert whole_flow(server, server.browser(), server.register())["access_token"]
+    assert ("POST", None, b"") in seen
+
+
 def test_a_login_view_that_is_not_registered_yet_is_named() -> None:
     with pytest.raises(ConfigurationError, match=r"the login view 'auth\.sign_in' is not registered yet"):
         OAuthRefresh(with_flask_login("auth.sign_in"), login="flask-login")

@@ -60,7 +60,7 @@ def test_the_user_loader_does_not_see_headers_that_anybody_can_send() -> None:
     environ = {"HTTP_X_REMOTE_USER": "admin", "HTTP_REMOTE_USER": "admin", "HTTP_COOKIE": "c"}
     server(**keywords).user({**environ, "REMOTE_ADDR": "10.0.0.1"}, NOBODY)
     server(**keywords).user({**environ, "REMOTE_ADDR": "198.51.100.1"}, NOBODY)
-    assert [sorted(each) for each in seen] == [
+    assert [sorted(each.keys() - {"CONTENT_LENGTH", "wsgi.input"}) for each in seen] == [
         ["HTTP_COOKIE", "HTTP_REMOTE_USER", "HTTP_X_REMOTE_USER", "REMOTE_ADDR"],
         ["HTTP_COOKIE", "REMOTE_ADDR"],
     ]
