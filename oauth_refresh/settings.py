@@ -459,8 +459,8 @@ class Settings:
         _CLIENT_ID_METADATA,
         """Whether a client id may be the `https` URL of a client metadata document, which this server then
         fetches instead of keeping a registration: `on`, `off`, or `auto` for on where the extra `cimd` is
-        installed (`pip install 'oauth-refresh[cimd]'`). Clients that were connected stay so when it is
-        turned off.""",
+        installed (`pip install 'oauth-refresh[cimd]'`), or its one package, `urllib3`, for another reason:
+        `requests` brings it along. Clients that were connected stay so when it is turned off.""",
     )
     client_id_metadata_loopback: bool = setting(
         False,
