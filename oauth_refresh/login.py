@@ -38,13 +38,15 @@ class Browser:
 
     `subject` is who is signed in now, None for nobody; `authenticated_at` is when the password was given.
     `seen_at` is the page view that the cookie was set at, None if the browser brought no valid cookie.
-    Times are seconds since 1970.
+    Times are seconds since 1970. `proof` stands for the password that was given, where it is known here: with
+    another one the login is worth nothing.
     """
 
     sid: bytes
     subject: str | None = None
     authenticated_at: float | None = None
     seen_at: float | None = None
+    proof: bytes = b""
 
 
 class LoginCookies:
@@ -97,7 +99,7 @@ class LoginCookies:
             return Browser(cookie.sid, seen_at=cookie.seen_at)
         if self._backend.get(_marker(cookie.sid)) is not None:
             return _new_browser()
-        return Browser(cookie.sid, cookie.subject, cookie.authenticated_at, cookie.seen_at)
+        return Browser(cookie.sid, cookie.subject, cookie.authenticated_at, cookie.seen_at, cookie.proof)
 
     def remember(self, response: Response, browser: Browser) -> None:
         """Set the cookie that this browser does not have yet, or renew the idle time of its login.
@@ -108,7 +110,7 @@ class LoginCookies:
         if browser.seen_at is None or self._since(browser.seen_at) > _RENEW_SECONDS:
             self._set(response, browser)
 
-    def sign_in(self, response: Response, browser: Browser, subject: str) -> Browser:
+    def sign_in(self, response: Response, browser: Browser, subject: str, proof: bytes = b"") -> Browser:
         """Make `subject` the user of this browser from now on, under a new id, and set the cookie.
 
         Whatever was signed under the old id ends here: cookies of an earlier login, and forms.
@@ -116,7 +118,8 @@ class LoginCookies:
         """
         self._end(browser)
         now = self._clock()
-        return self._set(response, replace(_new_browser(), subject=subject, authenticated_at=now))
+        signed_in = replace(_new_browser(), subject=subject, authenticated_at=now, proof=proof)
+        return self._set(response, signed_in)
 
     def sign_out(self, response: Response, browser: Browser) -> None:
         """End the login of this browser, in every copy of its cookie, and delete the cookie.
@@ -155,7 +158,7 @@ class LoginCookies:
 
     def _set(self, response: Response, browser: Browser) -> Browser:
         now = self._clock()
-        cookie = _Cookie(browser.sid, browser.subject, browser.authenticated_at, now)
+        cookie = _Cookie(browser.sid, browser.subject, browser.authenticated_at, now, browser.proof)
         response.set_cookie(
             self.name,
             str(self._signer.dumps(msgspec.to_builtins(cookie))),
@@ -199,6 +202,7 @@ class _Cookie(msgspec.Struct, frozen=True, array_like=True):
     subject: str | None
     authenticated_at: float | None
     seen_at: float
+    proof: bytes = b""
 
 
 class _Sealed(msgspec.Struct, frozen=True, array_like=True):

@@ -368,7 +368,7 @@ class Server:
             subject = self._remote_user(environ)
             if subject is not None:
                 return User(subject)
-        if self.has_login_page and browser.subject is not None and self._still_there(browser.subject):
+        if self.has_login_page and browser.subject is not None and self._still_there(browser):
             return User(browser.subject, browser.authenticated_at)
         return None
 
@@ -410,10 +410,19 @@ class Server:
         fields = {"header": self.settings.identity_headers[0], "address": address or None, "reason": reason}
         self.events.emit_sparingly("user_not_believed", fields, "", 60)
 
-    def _still_there(self, subject: str) -> bool:
-        return self.settings.password_check is not None or (
-            self._users is not None and self._users.knows(subject)
-        )
+    def _still_there(self, browser: Browser) -> bool:
+        if self.settings.password_check is not None:
+            return True
+        return browser.subject is not None and browser.proof == self.proof_of(browser.subject)
+
+    def proof_of(self, subject: str) -> bytes | None:
+        """What a login of this user brings along, so that it ends with the password; None for a stranger.
+
+        Empty where the settings' own callable checks passwords: nobody here knows when one is changed.
+        """
+        if self.settings.password_check is not None:
+            return b""
+        return None if self._users is None else self._users.proof(subject)
 
     def check_password(self, username: str, password: str) -> str | None:
         """The subject, or None. The settings' own callable goes before the users file."""

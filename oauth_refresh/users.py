@@ -13,6 +13,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from hashlib import sha256
 from typing import NamedTuple
 
 from werkzeug.security import check_password_hash, generate_password_hash
@@ -21,6 +22,7 @@ from .errors import ConfigurationError
 from .events import log
 
 NAME_LENGTH_MAX = 255
+_PROOF_BYTES = 12
 
 _DEFAULT_METHOD = "scrypt:32768:8:1"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -45,8 +47,16 @@ class UsersFile:
         return self._users().check(name, password)
 
     def knows(self, subject: str) -> bool:
-        """Whether this user is in the file now: a login made before the user was removed is worth nothing."""
+        """Whether this user is in the file now."""
         return subject in self._users().hashes
+
+    def proof(self, subject: str) -> bytes | None:
+        """What stands for this user's password, None if there is no such user now.
+
+        A login made before the user was removed, or with another password, is worth nothing.
+        """
+        hashed = self._users().hashes.get(subject)
+        return None if hashed is None else sha256(hashed.encode()).digest()[:_PROOF_BYTES]
 
     def names(self) -> list[str]:
         """The users in the file now, in its order."""

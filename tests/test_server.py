@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +16,7 @@ from oauth_refresh.login import Browser
 from oauth_refresh.server import Server, User
 from oauth_refresh.users import add_user, remove_user
 
-from .driving import PROTECT, SCOPES, Clock
+from .driving import PASSWORD, PROTECT, SCOPES, Clock, InProcess
 from .settings_loading import settings
 
 NOBODY = Browser(b"s" * 16)
@@ -163,11 +165,23 @@ def test_a_login_of_the_built_in_page_counts_where_there_is_one(tmp_path: Any) -
     users = tmp_path / "users"
     add_user(users, "alice", "x")
     with_file = server(users_file=str(users))
-    assert with_file.user({}, ALICE) == User("alice", 5.0)
+    signed_in = replace(ALICE, proof=with_file.proof_of("alice") or b"")
+    assert with_file.user({}, signed_in) == User("alice", 5.0)
     assert with_file.user({}, NOBODY) is None
-    assert server(user_loader=lambda environ: None).user({}, ALICE) is None
+    assert server(user_loader=lambda environ: None).user({}, signed_in) is None
     remove_user(users, "alice")
-    assert with_file.user({}, ALICE) is None
+    assert with_file.user({}, signed_in) is None
+
+
+def test_a_login_ends_with_the_password_that_it_was_made_with(tmp_path: Path) -> None:
+    users = tmp_path / "users"
+    add_user(users, "alice", PASSWORD)
+    in_front = InProcess(users_file=str(users), password_check=None)
+    client, stolen = in_front.register(), in_front.signed_in("alice")
+    assert stolen.get(in_front.authorize_url(client)).form("decision")
+    add_user(users, "alice", PASSWORD)
+    # Given once more, the same password has another hash.
+    assert stolen.get(in_front.authorize_url(client)).form("password")
 
 
 @pytest.mark.parametrize(

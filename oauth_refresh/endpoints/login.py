@@ -102,7 +102,7 @@ def _sign_in(server: Server, request: Request, addresses: Addresses) -> Response
         return _form(server, request, addresses, browser, query, error=_WRONG, username=username, status=403)
     _forgive(server, request, username)
     response = redirect(_next(server, addresses, query), 303)
-    cookies.sign_in(response, browser, subject)
+    cookies.sign_in(response, browser, subject, server.proof_of(subject) or b"")
     server.events.emit("login", {"subject": subject})
     return response
 
