@@ -12,7 +12,7 @@ import os
 import re
 import secrets
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -25,6 +25,7 @@ from jinja2 import (
     PrefixLoader,
     StrictUndefined,
     TemplateError,
+    nodes,
 )
 from werkzeug.datastructures import LanguageAccept
 from werkzeug.wrappers import Response
@@ -378,7 +379,7 @@ def _environment(template_folder: str | None) -> Environment:
     loaders: list[BaseLoader] = [shipped, PrefixLoader({"oauth_refresh": shipped})]
     if template_folder is not None:
         if not os.path.isdir(template_folder):
-            raise ConfigurationError(f"template folder {template_folder}: there is no such folder")
+            raise ConfigurationError(f"OAUTH_TEMPLATE_FOLDER = {template_folder!r}: there is no such folder")
         loaders.insert(0, FileSystemLoader(template_folder))
     environment = Environment(
         loader=ChoiceLoader(loaders),
@@ -390,9 +391,31 @@ def _environment(template_folder: str | None) -> Environment:
     )
     environment.filters.update(display=display, display_host=display_host, ago=ago, exactly=exactly)
     problems = [problem for name in TEMPLATES if (problem := _problem_of(environment, name))]
+    if template_folder is not None and not problems:
+        problems = list(_problems_of_references(environment))
     if problems:
         raise ConfigurationError(problems)
     return environment
+
+
+def _problems_of_references(environment: Environment) -> Iterator[str]:
+    """What is wrong with templates that others extend, include or import: Jinja tells at the first page."""
+    loader, found = environment.loader or BaseLoader(), list(TEMPLATES)
+    for name in found:
+        tree = environment.parse(loader.get_source(environment, name)[0])
+        for node in _naming_others(tree):
+            named = getattr(node, "template", None)
+            if not isinstance(named, nodes.Const) or getattr(node, "ignore_missing", False):
+                continue
+            problem = None if named.value in found else _problem_of(environment, named.value)
+            if problem is not None:
+                yield f"{problem} (template {name} names it)"
+            elif named.value not in found:
+                found.append(named.value)
+
+
+def _naming_others(tree: nodes.Template) -> Iterator[nodes.Node]:
+    yield from tree.find_all((nodes.Extends, nodes.Include, nodes.Import, nodes.FromImport))
 
 
 def _problem_of(environment: Environment, name: str) -> str | None:

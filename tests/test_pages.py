@@ -469,8 +469,25 @@ def test_broken_templates_stop_the_start(tmp_path: Path) -> None:
     ]
 
 
+def test_a_template_that_names_another_which_is_not_there_stops_the_start(tmp_path: Path) -> None:
+    (tmp_path / "consent.html").write_text('{% extends "oauth_refresh/nope.html" %}')
+    (tmp_path / "login.html").write_text('{% include "own.html" %}{% include "maybe.html" ignore missing %}')
+    (tmp_path / "own.html").write_text('{% import "oauth_refresh/parts.html" as parts %}{% if %}')
+    with pytest.raises(ConfigurationError) as error:
+        Pages("", str(tmp_path))
+    first, second = error.value.problems
+    assert (
+        first == "template oauth_refresh/nope.html: oauth_refresh/nope.html (template consent.html names it)"
+    )
+    assert second.startswith("template own.html: ")
+    assert second.endswith("(template login.html names it)")
+    (tmp_path / "consent.html").unlink()
+    (tmp_path / "own.html").write_text('{% import "oauth_refresh/parts.html" as parts %}')
+    Pages("", str(tmp_path))
+
+
 def test_a_template_folder_that_is_not_there_stops_the_start(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="there is no such folder"):
+    with pytest.raises(ConfigurationError, match="OAUTH_TEMPLATE_FOLDER"):
         Pages("", str(tmp_path / "missing"))
 
 
