@@ -67,6 +67,11 @@ class Deployment:
         return load_settings(keywords=self._named, config_file=self._config)
 
     @property
+    def is_unconfigured(self) -> bool:
+        """Whether nobody has set anything: most likely these are not the settings of any server."""
+        return self._server is None and set(self.settings.origins.values()) == {"default"}
+
+    @property
     def users_file(self) -> str | None:
         """The users file, which need not be there yet: its first user is about to make it."""
         if self._server is not None:

@@ -69,6 +69,14 @@ def _everything(deployment: Deployment, url: str | None) -> Iterator[Finding]:
         if url is not None:
             yield from _outside(url)
         return
+    if url is not None and deployment.is_unconfigured:
+        yield ok(
+            "settings",
+            "There are none here, so the server is looked at from outside alone. One that is configured in "
+            "Python knows its own: `flask oauth doctor`, for a Flask application.",
+        )
+        yield from _outside(url)
+        return
     inner = list(inside.examine(server))
     yield from inner
     url = url or server.settings.issuer

@@ -136,6 +136,17 @@ def test_from_another_host_the_outside_alone_is_looked_at(clinic: Clinic) -> Non
     assert f"{base}/api asks for a token" in found.text
 
 
+def test_where_nothing_is_set_the_outside_alone_is_looked_at(
+    clinic: Clinic, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = clinic.serve()
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    found = CliRunner(env=dict.fromkeys(clinic.settings)).invoke(main, ["doctor", base])
+    assert found.exit_code == 0
+    assert "looked at from outside alone" in found.output
+    assert "0 errors" in found.output
+
+
 # --- wrong outside --------------------------------------------------------------------------------
 
 
