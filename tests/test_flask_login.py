@@ -12,6 +12,7 @@ from flask_login import LoginManager, UserMixin, login_user
 from flask_sqlalchemy import SQLAlchemy
 
 from oauth_refresh import ConfigurationError, OAuthRefresh, current_token
+from oauth_refresh.users import UsersFile, add_user
 from tests.backends import postgres
 from tests.test_flask import application, driven, whole_flow
 
@@ -152,6 +153,18 @@ def test_the_commands_work_on_the_application_that_flask_has_loaded(tmp_path: Pa
     shown = runner.invoke(args=["oauth", "settings", "--json"])
     assert shown.exit_code == 0, shown.output
     assert f"sqlite://{tmp_path}/oauth.db" in shown.output
+
+
+def test_no_user_is_removed_where_the_application_has_no_registry_yet(tmp_path: Path) -> None:
+    users = tmp_path / "users"
+    add_user(users, "alice", "x")
+    remove = ["oauth", "user", "remove", "alice", "--yes", "--file", str(users)]
+    refused = commands(tmp_path).invoke(args=remove)
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert refused.stderr.startswith(f"Error: there is no registry at {tmp_path}/oauth.db")
+    assert UsersFile(users).names() == ["alice"]
+    kept = commands(tmp_path).invoke(args=[*remove, "--keep-grants"])
+    assert kept.output == "user alice removed, 0 grants ended\n"
 
 
 def test_the_commands_are_those_of_the_program_but_the_demo(tmp_path: Path) -> None:

@@ -80,6 +80,8 @@ def list_(deployment: Deployment, file: str | None, as_json: bool) -> None:
 def remove(deployment: Deployment, name: str, keep_grants: bool, file: str | None, yes: bool) -> None:
     """Remove the user NAME, and end what programs may do in that name.
 
+    Without a registry nobody is removed: the programs would go on. With --keep-grants none is needed.
+
     \b
     Example:
       oauth-refresh user remove alice
@@ -89,16 +91,12 @@ def remove(deployment: Deployment, name: str, keep_grants: bool, file: str | Non
     path = _path(deployment, file)
     if name not in UsersFile(path).names():
         raise click.ClickException(f"there is no user {name!r} in {path}")
-    # Removing a user from the file needs no registry, and makes none.
-    keep_grants = keep_grants or bool(deployment.lacks_registry)
-    alive = (
-        0
-        if keep_grants
-        else sum(each.revoked_at is None for each in deployment.server.registry.list(subject=name))
-    )
+    # In a wrong folder the programs would go on in the name of a user who is taken for removed.
+    registry = None if keep_grants else deployment.registry
+    alive = 0 if registry is None else sum(each.revoked_at is None for each in registry.list(subject=name))
     confirm(f"Remove the user {name!r} and end {counted(alive, 'grant')}?", yes)
     remove_user(path, name)
-    ended = 0 if keep_grants else deployment.server.registry.revoke_subject(name, "user_removed")
+    ended = 0 if registry is None else registry.revoke_subject(name, "user_removed")
     click.echo(f"user {name} removed, {counted(ended, 'grant')} ended")
 
 

@@ -129,7 +129,7 @@ def test_a_registry_that_was_deleted_is_not_begun_anew(run: Run, tmp_path: Path)
     ok(run("user", "add", "alice", "--password-stdin", input="x\n"))
     refused = run("token", "create", "--subject", "ci", "--registry", f"sqlite://{tmp_path}/oauht.db")
     assert "there is no registry at" in refused.stderr
-    assert ok(run("user", "remove", "alice", "-y")) == "user alice removed, 0 grants ended\n"
+    assert ok(run("user", "remove", "alice", "-y", "--keep-grants")) == "user alice removed, 0 grants ended\n"
     assert not list(tmp_path.glob("*.db*"))
 
 

@@ -59,6 +59,22 @@ def test_grants_can_be_left_alone(run: Run, server: Server) -> None:
     assert hasattr(server.registry.check(issued.access_token), "subject")
 
 
+def test_without_a_registry_nobody_is_removed_unless_the_grants_are_to_stay(
+    run: Run, tmp_path: Path, server: Server
+) -> None:
+    run("user", "add", "alice", "--password-stdin", input="x\n")
+    issued = server.registry.create("alice", [])
+    for registry in (f"sqlite://{tmp_path}/oauht.db", "memory:"):
+        refused = error(run("user", "remove", "alice", "--yes", "--registry", registry))
+        assert refused == error(run("grant", "list", "--registry", registry))
+        assert ok(run("user", "list")) == "alice\n"
+    nowhere = f"sqlite://{tmp_path}/oauht.db"
+    kept = ok(run("user", "remove", "alice", "--yes", "--keep-grants", "--registry", nowhere))
+    assert kept == "user alice removed, 0 grants ended\n"
+    assert not (tmp_path / "oauht.db").exists()
+    assert hasattr(server.registry.check(issued.access_token), "subject")
+
+
 def test_without_a_users_file_it_says_what_to_set(run: Run, environ: dict[str, str]) -> None:
     environ["OAUTH_USERS_FILE"] = ""
     assert error(run("user", "list")).startswith("Error: there is no users file: set OAUTH_USERS_FILE")
