@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..errors import OAuthError
+from ..errors import OAuthError, RegistryError
 from .deployment import Deployment, on_deployment
 from .showing import (
+    begun,
     confirm,
     counted,
     iso,
     json_option,
     moment,
+    readable,
     show_fields,
     show_json,
     show_json_list,
@@ -117,11 +119,15 @@ def _register(deployment: Deployment, wanted: dict[str, object]) -> tuple[Client
 def list_(deployment: Deployment, as_json: bool) -> None:
     """List all clients: those of the settings first, then those in the registry."""
     deployment.require_registry()
-    found = deployment.server.clients.list()
+    trouble: list[RegistryError] = []
+    clients = readable(deployment.server.clients.list(), trouble)
+    found = begun(clients, trouble, beside=lambda each: each.configured)
     if as_json:
         show_json_list(_members(each) for each in found)
-        return
-    show_table(("CLIENT ID", "NAME", "TYPE", "FROM", "REDIRECT URI"), map(_row, found))
+    else:
+        show_table(("CLIENT ID", "NAME", "TYPE", "FROM", "REDIRECT URI"), map(_row, found))
+    for error in trouble:
+        raise error
 
 
 @client.command()

@@ -12,6 +12,7 @@ import click
 from ..errors import RegistryError
 from .deployment import Deployment, on_deployment
 from .showing import (
+    begun,
     confirm,
     counted,
     iso,
@@ -19,6 +20,7 @@ from .showing import (
     moment,
     read_duration,
     read_moment,
+    readable,
     show_fields,
     show_json,
     show_json_list,
@@ -95,14 +97,14 @@ def list_(deployment: Deployment, ended_too: bool, as_json: bool, **chosen: obje
     """
     wanted = Chosen(**chosen)  # type: ignore[arg-type]
     trouble: list[RegistryError] = []
-    found = _readable(_find(deployment, wanted, ended_too), trouble)
+    found = begun(readable(_find(deployment, wanted, ended_too), trouble), trouble)
     now = deployment.registry.clock()
     if as_json:
         show_json_list(members(each, now) for each in found)
     else:
         rows = (_row(each, now) for each in found)
         heads = ("GRANT", "SUBJECT", "CLIENT", "STATE", "CREATED", "LAST USED", "SCOPES")
-        if not show_table(heads, rows) and not ended_too and not wanted:
+        if not show_table(heads, rows) and not (ended_too or wanted or trouble):
             click.echo("No grant is alive. --all shows those that have ended.", err=True)
     for error in trouble:
         raise error
@@ -155,12 +157,11 @@ def revoke(
     if bool(grant_ids) + bool(which) + everything != 1:
         raise click.UsageError("say which grants: by id, or by options, or --everything")
     trouble: list[RegistryError] = []
-    found = _readable(_find(deployment, which), trouble)
+    found = begun(readable(_find(deployment, which), trouble), trouble)
     ids = _named(deployment, grant_ids) if grant_ids else [each.id for each in found]
-    if not ids and not trouble:
+    if not ids:
         raise click.ClickException("no grant that is alive is meant by this")
-    if ids:
-        confirm(f"End {counted(len(ids), 'grant')}?", yes)
+    confirm(f"End {counted(len(ids), 'grant')}?", yes)
     ended = _revoke(deployment, ids)
     if as_json:
         show_json({"revoked": ended})
@@ -168,14 +169,6 @@ def revoke(
         click.echo(f"{counted(ended, 'grant')} ended")
     for error in trouble:
         raise error
-
-
-def _readable(found: Iterator[Grant], trouble: list[RegistryError]) -> Iterator[Grant]:
-    """What was found, whatever becomes of the search: a bad record must not save the others."""
-    try:
-        yield from found
-    except RegistryError as error:
-        trouble.append(error)
 
 
 def _unknown(grant_id: str) -> str:

@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
+from itertools import chain
+from typing import TypeVar
 
 import click
 
 from ..durations import parse_duration
+from ..errors import RegistryError
+
+T = TypeVar("T")
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 yes_option = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
@@ -59,6 +64,31 @@ def moment(seconds: float | None, otherwise: str = "never") -> str:
 def iso(seconds: float | None) -> str | None:
     """A time as programs read it (RFC 3339, UTC, whole seconds)."""
     return None if seconds is None else moment(seconds).replace(" ", "T") + "Z"
+
+
+def readable(found: Iterable[T], trouble: list[RegistryError]) -> Iterator[T]:
+    """What was found, whatever becomes of the search: a bad record must not save the others."""
+    try:
+        yield from found
+    except RegistryError as error:
+        trouble.append(error)
+
+
+def begun(
+    found: Iterator[T], trouble: list[RegistryError], beside: Callable[[T], bool] = lambda each: False
+) -> Iterator[T]:
+    """What is `readable`, once something of the registry was read. Raises its trouble if nothing was.
+
+    What stands `beside` the registry, as in the settings, is no sign that it can be read.
+    """
+    held = []
+    for each in found:
+        held.append(each)
+        if not beside(each):
+            break
+    for error in trouble:
+        raise error
+    return chain(held, found)
 
 
 def show_json(value: object) -> None:

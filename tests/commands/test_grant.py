@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
+from contextlib import closing
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 
 import pytest
 
@@ -125,6 +128,35 @@ def test_a_record_that_cannot_be_read_saves_no_other_grant(run: Run, server: Ser
     assert "1 of the grants cannot be read and were left out, as 0000000000" in ended.stderr
     for each in (mine, others):
         assert server.registry.check(each.access_token) == Refuse("revoked")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "grant list",
+        "grant list --json",
+        "grant revoke --everything --yes",
+        "client list",
+        "client list --json",
+    ],
+)
+def test_of_a_registry_that_cannot_be_read_the_error_alone_is_printed(
+    run: Run, environ: dict[str, str], tmp_path: Path, command: str
+) -> None:
+    environ["OAUTH_CLIENTS"] = '{"probe": {"redirect_uris": ["http://127.0.0.1/"]}}'
+    with closing(sqlite3.connect(tmp_path / "app.db")) as other:
+        other.execute("CREATE TABLE note (text)")
+    (tmp_path / "damaged.db").write_bytes(b"This is no database. " * 500)
+    for name, told in (("app.db", "a database of something else"), ("damaged.db", "")):
+        said = error(run(*command.split(), "--registry", f"sqlite://{tmp_path}/{name}"))
+        assert said.startswith(f"Error: registry {tmp_path}/{name}: ")
+        assert told in said
+
+
+def test_where_no_grant_can_be_read_none_is_said_to_be_dead(run: Run, server: Server) -> None:
+    assert server.backend.swap(b"g" + bytes(16), None, b"\x02 this is no record")
+    for command in ("grant list", "grant list --json", "grant revoke --everything --yes"):
+        assert "1 of the grants cannot be read" in error(run(*command.split()))
 
 
 @pytest.mark.parametrize("command", [["grant", "revoke"], ["grant", "show"]])
