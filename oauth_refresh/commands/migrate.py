@@ -15,6 +15,7 @@ from .deployment import Deployment, with_plain_errors
 from .showing import counted, show_fields
 
 if TYPE_CHECKING:
+    from ..backends.base import Backend
     from ..migration import Tally
     from ..server import Server
 
@@ -81,6 +82,7 @@ def _copy(server: Server) -> Tally:
     document = source.old_document() if isinstance(source, JSONFileBackend) else None
     if document is not None:
         return migration.copy_rows(server.import_old(document), target)
+    _look_at(source, target)
     _note_secret(carry_secret(source, target))
     total = _counted(migration.keys_to_move(source))
     with _progress("copying", total) as tell:
@@ -98,9 +100,16 @@ def _move(server: Server) -> Tally:
     from ..server_secret import carry_secret
 
     source, target = server.both_registries
+    _look_at(source, target)
     _note_secret(carry_secret(source, target))
     with _progress("moving", _counted(migration.keys_to_move(source))) as tell:
         return migration.move(MovingBackend(target, source, server.describe), tell)
+
+
+def _look_at(*registries: Backend) -> None:
+    """Meet what refuses the move before anything is written, a secret beside another's data above all."""
+    for registry in registries:
+        next(iter(registry.keys(b"")), None)
 
 
 def _note_secret(carried: bool) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +180,22 @@ def test_memory_is_bounded_by_a_page_and_not_by_the_registry() -> None:
 
 def _server(url: str, **environ: str) -> Server:
     return Server(load(environ={"OAUTH_REGISTRY": url, "OAUTH_TRUST_REMOTE_USER": "yes", **environ}))
+
+
+@pytest.mark.parametrize("options", [[], ["--live"]])
+def test_a_target_of_another_program_is_refused_and_nothing_left_beside_it(
+    tmp_path: Path, options: list[str]
+) -> None:
+    source, foreign = f"sqlite://{tmp_path}/source.db", tmp_path / "foreign"
+    _server(source).registry.create_with_refresh("alice", [])
+    foreign.mkdir()
+    with closing(sqlite3.connect(foreign / "app.db")) as other:
+        other.execute("CREATE TABLE note (text)")
+    command = ["migrate", *options, source, f"sqlite://{foreign}/app.db"]
+    done = CliRunner(env={"OAUTH_SCOPES": "a"}).invoke(main, command)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "this is a database of something else" in done.stderr
+    assert [each.name for each in foreign.iterdir()] == ["app.db"]
 
 
 def test_a_source_that_is_not_there_is_not_moved(tmp_path: Path) -> None:
