@@ -379,9 +379,10 @@ class Settings:
         None,
         values.LIFETIME_OR_NEVER,
         """For how long after a user has let a client in it is let in again without a question: to the same
-        redirect URI, for no other resources and no more scopes, unless that grant was revoked. Only for
-        clients that prove who they are, by a secret or by an `https` redirect URI; whoever asks from a
-        loopback address may be any program. Never means that the consent page is shown each time.""",
+        redirect URI, for no other resources and no more scopes, and as long as that grant is neither revoked
+        nor expired. Only for clients that prove who they are, by a secret or by an `https` redirect URI;
+        whoever asks from a loopback address may be any program. Never means that the consent page is shown
+        each time.""",
     )
     unique_challenges: bool = setting(
         False,

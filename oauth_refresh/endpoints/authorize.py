@@ -29,6 +29,7 @@ from ..errors import (
 )
 from ..pages import ConsentView
 from ..parameters import Parameters, read_form, read_query
+from ..records import is_live
 from ..redirects import display_host, find_redirect, form_action_source, is_loopback_redirect
 from ..responses import error_response, prefers_json
 from ..scopes import TOLERATED, join, parse_scope
@@ -122,10 +123,11 @@ def _allowed_before(server: Server, user: User, target: Target, wanted: Wanted) 
     period, client = server.settings.remember_consent, target.client
     if period is None or not _proves_itself(target) or "://" in client.client_id:
         return False
-    since = server.clock() - period
+    now = server.clock()
+    since = now - period
     grants = server.registry.list(subject=user.subject, client_id=client.client_id)
     return any(
-        grant.revoked_at is None
+        is_live(grant, now)
         and grant.created_at > since
         and grant.code is not None
         and grant.code.redeemed

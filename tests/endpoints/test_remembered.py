@@ -113,6 +113,29 @@ def test_leave_ends_with_its_time_and_with_its_grants(
     assert asked(server, web, server.signed_in("alice"))
 
 
+@pytest.mark.requirement("UI-09")
+def test_a_grant_that_has_run_out_is_no_leave() -> None:
+    server = InProcess(remember_consent="30d", refresh_token_ttl="2d")
+    client = server.register(redirect_uris=[WEB])
+    allow(server, client, server.signed_in("alice"))
+    server.clock.forward(2 * DAY - 1)
+    assert not asked(server, client, server.signed_in("alice"))
+    server.clock.forward(2 * DAY)
+    assert asked(server, client, server.signed_in("alice"))
+
+
+@pytest.mark.requirement("UI-09")
+def test_a_grant_whose_only_token_was_revoked_is_no_leave(server: InProcess, alice: Browser) -> None:
+    client = server.register(redirect_uris=[WEB], grant_types=["authorization_code"])
+    tokens = allow(server, client, alice)
+    assert "refresh_token" not in tokens
+    assert not asked(server, client, alice)
+    server.registry.revoke_subject("alice")
+    tokens = allow(server, client, alice)
+    server.revoke(client, tokens["access_token"])
+    assert asked(server, client, alice)
+
+
 def test_a_code_that_no_client_redeemed_is_no_leave(
     server: InProcess, web: Registered, alice: Browser
 ) -> None:
