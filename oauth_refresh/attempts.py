@@ -24,6 +24,13 @@ KIND = b"l"
 WINDOW = 900.0
 """Seconds, where nothing else is said."""
 
+AHEAD_MAX = 60.0
+"""Seconds that the clock of another host may be ahead of this one's.
+
+A window that begins later than that is over, or it would last for as long as that clock was wrong. But clocks
+are never quite the same: without any leeway, the host that is behind would begin every window anew.
+"""
+
 _FORMAT = b"\x01"
 
 
@@ -107,7 +114,8 @@ class Attempts:
         return count if self._left(count, now) > 0 else _Count(0, now)
 
     def _left(self, count: _Count, now: float) -> float:
-        return self._window - max(0.0, now - count.since)
+        passed = now - count.since
+        return 0.0 if passed < -AHEAD_MAX else self._window - max(0.0, passed)
 
     def _wait(self, count: _Count) -> int:
         if count.attempts < self._limit:

@@ -58,7 +58,7 @@ def test_the_default_is_ten_attempts_in_a_quarter_of_an_hour(backend: MemoryBack
 
 @pytest.mark.parametrize(
     ("elapsed", "wait"),
-    [(0, 900), (0.5, 900), (1, 899), (899, 1), (899.9, 1), (900, 0), (901, 0), (-60, 900)],
+    [(0, 900), (0.5, 900), (1, 899), (899, 1), (899.9, 1), (900, 0), (901, 0), (-60, 900), (-61, 0)],
     ids=str,
 )
 def test_the_wait_lasts_until_the_window_that_began_with_the_first_attempt_ends(
@@ -68,6 +68,24 @@ def test_the_wait_lasts_until_the_window_that_began_with_the_first_attempt_ends(
     clock.now += elapsed
     assert attempts.wait("account", "alice") == wait
     assert attempts.reserve("account", "alice") == wait
+
+
+def test_a_host_whose_clock_was_years_ahead_locks_nobody_out(
+    attempts: Attempts, backend: MemoryBackend, clock: Clock
+) -> None:
+    clock.now += 10 * 365 * 86400
+    exhaust(attempts)
+    clock.now = NOW
+    exhaust(attempts)
+    assert attempts.reserve("account", "alice") == 900
+    assert backend.purge(NOW + 900) == 1
+
+
+def test_hosts_whose_clocks_differ_a_little_count_together(backend: MemoryBackend) -> None:
+    clocks = [Clock(), Clock(), Clock()]
+    clocks[1].now, clocks[2].now = NOW - 2, NOW - 60
+    hosts = [Attempts(backend, clock, limit=3) for clock in clocks]
+    assert [host.reserve("account", "alice") for host in (*hosts, *hosts)] == [0, 0, 0, 900, 900, 900]
 
 
 def test_refused_attempts_do_not_prolong_the_wait(attempts: Attempts, clock: Clock) -> None:
