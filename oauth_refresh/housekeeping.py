@@ -21,9 +21,11 @@ _FORMAT = b"\x01"
 class Housekeeping:
     """Purges the registry once per `interval` seconds, however many workers and hosts there are.
 
-    `look_after` is called at requests, and need not be before `due_at` (seconds since 1970). The purge runs
-    in a thread of its own, and the first one comes at a random moment of the first interval, so that workers
-    that start together do not all look at once. An interval of 0 turns it off.
+    `look_after` is called at requests, and need not be before `due_at` (seconds since 1970). Requests that
+    are rare call it all the same: only then it finds out that the clock was ahead and has gone back since,
+    so that `due_at` is further away than anybody meant. The purge runs in a thread of its own, and the first
+    one comes at a random moment of the first interval, so that workers that start together do not all look
+    at once. An interval of 0 turns it off.
     """
 
     def __init__(self, backend: Backend, interval: float, clock: Callable[[], float]) -> None:
@@ -38,7 +40,8 @@ class Housekeeping:
     def look_after(self) -> threading.Thread | None:
         """The thread that has just been started to do it, if it is time."""
         due_at, now = self.due_at, self._clock()
-        if now < due_at:
+        # Twice the interval, so that no clock that is set back by a little makes an extra round.
+        if not self._interval or 0 < due_at - now <= 2 * self._interval:
             return None
         if self._pid != os.getpid():
             self.due_at = now + random.uniform(0, self._interval)  # noqa: S311 - spreads load

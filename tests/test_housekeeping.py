@@ -95,3 +95,31 @@ def test_a_clock_that_was_wrong_does_not_stop_it_for_good() -> None:
     Housekeeping(backend, 3600, clock).purge_if_due()
     clock.now = NOW
     assert Housekeeping(backend, 3600, clock).purge_if_due() == 0
+
+
+def test_a_process_whose_clock_was_ahead_looks_again_when_it_is_right(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("random.uniform", lambda low, high: high)
+    backend, clock = with_dead_record(), Clock()
+    clock.now += 10 * 365 * 86400
+    housekeeping = Housekeeping(backend, 3600, clock)
+    assert housekeeping.look_after() is None
+    clock.now = NOW
+    thread = housekeeping.look_after()
+    assert thread is not None
+    thread.join(10)
+    assert backend.get(b"g-dead") is None
+    assert housekeeping.due_at == NOW + 3600
+
+
+@pytest.mark.parametrize(("back", "looks"), [(0, False), (3600, False), (3601, True)])
+def test_a_clock_that_went_back_by_less_than_the_interval_makes_no_extra_round(
+    monkeypatch: pytest.MonkeyPatch, back: float, looks: bool
+) -> None:
+    monkeypatch.setattr("random.uniform", lambda low, high: high)
+    clock = Clock()
+    housekeeping = Housekeeping(MemoryBackend(), 3600, clock)
+    housekeeping.look_after()
+    clock.now -= back
+    assert (housekeeping.look_after() is not None) is looks

@@ -46,6 +46,7 @@ GRANTS_LOOKED_AT_MAX = 100
 
 
 def authorize(server: Server, request: Request, addresses: Addresses) -> Response:
+    server.housekeeping.look_after()
     if request.method == "POST":
         return _decide(server, request, addresses)
     query = read_query(request.query_string)

@@ -28,6 +28,7 @@ def is_well_known(path: str) -> bool:
 
 
 def well_known(server: Server, request: Request, addresses: Addresses) -> Response:
+    server.housekeeping.look_after()
     document = _document(server, request, addresses)
     if document is None:
         return json_response({"error": "not_found", "error_description": "no such document"}, 404)

@@ -344,3 +344,19 @@ def test_no_secret_reaches_the_log_or_the_registry(caplog: pytest.LogCaptureFixt
     for secret in secrets:
         assert secret not in caplog.text
         assert secret.encode() not in stored
+
+
+# --- housekeeping ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["/oauth/authorize", "/.well-known/oauth-authorization-server"])
+def test_whoever_connects_a_client_starts_housekeeping_anew_after_the_clock_was_ahead(
+    server: InProcess, path: str
+) -> None:
+    housekeeping, right = server.middleware.server.housekeeping, server.clock()
+    server.clock.forward(10 * 365 * 86400)
+    server.send("GET", path)
+    assert housekeeping.due_at > right + 9 * 365 * 86400
+    server.clock.now = right
+    server.send("GET", path)
+    assert housekeeping.due_at == right + 3600
