@@ -7,6 +7,7 @@ host that is down, or gone, logs nobody out.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -14,6 +15,7 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as TookTooLong
 from hashlib import sha256
 from typing import Protocol
+from weakref import WeakSet
 
 import msgspec
 
@@ -86,6 +88,7 @@ class DocumentClients:
         self._clock = clock
         self._lock = threading.Lock()
         self._flights: dict[str, _Flight] = {}
+        _all.add(self)
 
     def names(self, client_id: str) -> bool:
         """Whether this client id can only be the URL of a document."""
@@ -181,7 +184,8 @@ class DocumentClients:
             raise
         finally:
             with self._lock:
-                del self._flights[client_id]
+                # In a child that was forked by this very thread there is no flight any more.
+                self._flights.pop(client_id, None)
 
     def _renew(
         self, client_id: str, fetch: Callable[[], Answer], location: Location, kept: _Kept | None
@@ -240,6 +244,22 @@ class DocumentClients:
         forget_at = _forget_at(kept, self._clock())
         body = _FORMAT + msgspec.msgpack.encode(kept)
         return self._backend.swap(_key(client_id), entry, body, forget_at, (), "wanted")
+
+    def _after_fork(self) -> None:
+        # The threads that hold the lock or fetch a document are the parent's alone.
+        self._lock, self._flights = threading.Lock(), {}
+
+
+_all: WeakSet[DocumentClients] = WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for documents in list(_all):
+        documents._after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 class _Kept(msgspec.Struct, array_like=True, frozen=True):

@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timezone
+from weakref import WeakSet
 
 from .events import log
 
@@ -29,6 +30,7 @@ class EventLog:
         self._file: int | None = None
         self._torn = False
         self._quiet_until = float("-inf")
+        _logs.add(self)
 
     def __call__(self, name: str, fields: Mapping[str, object]) -> None:
         line = _line(self._clock(), name, fields)
@@ -65,6 +67,21 @@ class EventLog:
             self._quiet_until = self._clock() + _COMPLAINT_SECONDS
             reason = error.strerror or error
             log.error("the event log %s cannot be written, events are missing: %s", self._path, reason)
+
+    def _after_fork(self) -> None:
+        self._lock = threading.Lock()  # a thread that does not exist in the child may have held it
+
+
+_logs: WeakSet[EventLog] = WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for event_log in list(_logs):
+        event_log._after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def _is_at(file: int, path: str) -> bool:

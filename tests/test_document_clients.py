@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +27,7 @@ from oauth_refresh.errors import (
 from oauth_refresh.events import Events
 from oauth_refresh.fetch_quotas import SLOW_SECONDS, FetchQuotas
 
+from .backends.children import in_a_child
 from .document_host import URL, document
 from .driving import Clock
 
@@ -244,6 +246,29 @@ def test_no_more_than_a_few_wait_and_all_hear_the_same_refusal(
         errors = [future.result() for future in asking]
     assert {type(error) for error in errors} == {DocumentUnavailable}
     assert len({id(error) for error in errors}) == 17
+
+
+def test_a_child_forked_in_the_midst_of_a_fetch_fetches_for_itself(
+    backend: MemoryBackend, web: Web, clock: Clock
+) -> None:
+    is_forked = threading.Event()
+    parent = os.getpid()
+
+    def fetch(location: Location) -> Said:
+        if os.getpid() == parent:
+            is_forked.wait(70)
+        return web(location)
+
+    documents = worker(backend, fetch, clock)
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(documents.current, URL)
+        wait_for(lambda: URL in documents._flights)
+        try:
+            with documents._lock:
+                assert in_a_child(lambda: documents.current(URL).name) == "Notes on the desk"
+        finally:
+            is_forked.set()
+        assert asking.result().name == "Notes on the desk"
 
 
 def wait_for(condition: Any) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from oauth_refresh.event_log import EventLog, read_events
 
+from .backends.children import in_a_child
 from .driving import Clock, InProcess
 
 NOW = 1_800_000_000.25
@@ -95,6 +96,13 @@ def test_lines_of_many_processes_do_not_mix(path: Path) -> None:
     assert sorted((line["by"], line["number"]) for line in lines) == [
         (name, number) for name in "abcd" for number in range(300)
     ]
+
+
+def test_a_child_forked_while_another_thread_writes_can_write(event_log: EventLog, path: Path) -> None:
+    with event_log._lock:
+        in_a_child(lambda: event_log("login", {"subject": "of the child"}))
+    event_log("login", {"subject": "of the parent"})
+    assert [told["subject"] for told in read_events(str(path))] == ["of the child", "of the parent"]
 
 
 @pytest.mark.requirement("WSGI-15")
