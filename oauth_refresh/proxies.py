@@ -45,6 +45,17 @@ class Proxies:
                 return None if address is None else str(address)
         return None
 
+    def counted_source(self, environ: Mapping[str, Any]) -> str | None:
+        """What limits per address count this request under; None where nobody can know.
+
+        The address of IPv4, the network of 64 bits of IPv6: one host has all of it to draw addresses from.
+        """
+        address = self.source_address(environ)
+        if address is None or ":" not in address:
+            return address
+        host = ip_address(address.partition("%")[0])
+        return str(ip_network((host, 64), strict=False))
+
     def _is_one(self, address: IPv4Address | IPv6Address | None) -> bool:
         return address is not None and any(address in network for network in self._networks)
 

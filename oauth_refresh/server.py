@@ -434,9 +434,9 @@ class Server:
             return username if answer is True else _subject(answer, "OAUTH_PASSWORD_CHECK")
         return self._users.check(username, password) if self._users is not None else None
 
-    def source_address(self, environ: Mapping[str, Any]) -> str | None:
-        """The address that the request came from, if trusted proxies say so; None where nobody can know."""
-        return self.proxies.source_address(environ)
+    def counted_source(self, environ: Mapping[str, Any]) -> str | None:
+        """As `Proxies.counted_source`."""
+        return self.proxies.counted_source(environ)
 
 
 def _metrics() -> Metrics:

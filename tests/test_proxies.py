@@ -68,6 +68,25 @@ def test_the_source_is_the_last_address_that_is_no_proxy(forwarded: str, address
     assert PROXIES.source_address(environ) == address
 
 
+@pytest.mark.parametrize(
+    ("forwarded", "counted"),
+    [
+        ("203.0.113.7", "203.0.113.7"),
+        ("::ffff:203.0.113.7", "203.0.113.7"),
+        ("2001:db8:0:1::7", "2001:db8:0:1::/64"),
+        ("[2001:db8:0:1:ffff:ffff:ffff:ffff]:41234", "2001:db8:0:1::/64"),
+        ("2001:db8:0:2::7", "2001:db8:0:2::/64"),
+        ("fe80::7%eth0", "fe80::/64"),
+        ("unknown", None),
+    ],
+)
+def test_a_host_of_ipv6_counts_as_the_network_that_it_has_for_itself(
+    forwarded: str, counted: str | None
+) -> None:
+    environ = {"REMOTE_ADDR": "10.0.0.1", "HTTP_X_FORWARDED_FOR": forwarded}
+    assert PROXIES.counted_source(environ) == counted
+
+
 def test_the_source_is_unknown_where_no_proxy_speaks() -> None:
     forged = {"REMOTE_ADDR": "198.51.100.1", "HTTP_X_FORWARDED_FOR": "203.0.113.7"}
     assert PROXIES.source_address(forged) is None

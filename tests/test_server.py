@@ -224,8 +224,8 @@ def test_cookies_of_one_issuer_are_not_valid_at_another() -> None:
 
 def test_the_source_address_is_what_trusted_proxies_say() -> None:
     environ = {**PROXY, "HTTP_X_FORWARDED_FOR": "198.51.100.9, 203.0.113.7"}
-    assert server(trusted_proxies=["10.0.0.0/8"]).source_address(environ) == "203.0.113.7"
-    assert server().source_address(environ) is None
+    assert server(trusted_proxies=["10.0.0.0/8"]).counted_source(environ) == "203.0.113.7"
+    assert server().counted_source(environ) is None
 
 
 # --- scopes, resources, lifetimes -----------------------------------------------------------------

@@ -134,9 +134,9 @@ def _credentials(form: Parameters) -> tuple[str, str]:
 def _reserve(server: Server, request: Request, username: str) -> int:
     """Count this attempt before the password is looked at; the seconds to wait if there were too many."""
     wait = server.attempts.reserve("account", username)
-    address = server.source_address(request.environ)
-    if not wait and address is not None:
-        wait = server.source_attempts.reserve("address", address)
+    source = server.counted_source(request.environ)
+    if not wait and source is not None:
+        wait = server.source_attempts.reserve("address", source)
     if wait:
         server.events.emit("login_locked", {"username": username, "wait": wait})
     return wait
@@ -144,9 +144,9 @@ def _reserve(server: Server, request: Request, username: str) -> int:
 
 def _forgive(server: Server, request: Request, username: str) -> None:
     server.attempts.clear("account", username)
-    address = server.source_address(request.environ)
-    if address is not None:
-        server.source_attempts.give_back("address", address)
+    source = server.counted_source(request.environ)
+    if source is not None:
+        server.source_attempts.give_back("address", source)
 
 
 def logout(server: Server, request: Request, addresses: Addresses) -> Response:

@@ -86,8 +86,8 @@ def _judge_rate(server: Server, request: Request) -> None:
 
     Only those that take a new record count: hosted clients, all behind one address, register again and again.
     """
-    address = server.source_address(request.environ)
-    wait = 0 if address is None else server.source_registrations.reserve("registrations from", address)
+    source = server.counted_source(request.environ)
+    wait = 0 if source is None else server.source_registrations.reserve("registrations from", source)
     wait = wait or server.registrations.reserve("registrations", "")
     if wait:
         raise TooManyRequests("too many registrations just now", retry_after=wait)

@@ -301,6 +301,22 @@ def test_an_address_is_counted_only_where_trusted_proxies_name_it() -> None:
         assert browser.sign_in(page, "another").status == 303
 
 
+@pytest.mark.requirement("UI-10")
+@pytest.mark.requirement("OPS-01")
+def test_guesses_from_one_network_of_ipv6_are_counted_together() -> None:
+    server = InProcess(trusted_proxies=["10.0.0.1"], extra={"REMOTE_ADDR": "10.0.0.1"})
+    browser = server.browser()
+    page = browser.get(LOGIN)
+    statuses = []
+    for number in range(101):
+        server.extra["HTTP_X_FORWARDED_FOR"] = f"2001:db8:0:1::{number:x}"
+        page = browser.sign_in(page, f"user{number}", "wrong")
+        statuses.append(page.status)
+    assert statuses == [403] * 100 + [429]
+    server.extra["HTTP_X_FORWARDED_FOR"] = "2001:db8:0:2::1"
+    assert browser.sign_in(page, "another").status == 303
+
+
 def test_a_right_password_costs_the_address_nothing() -> None:
     server = InProcess(trusted_proxies=["10.0.0.1"])
     server.extra = {"REMOTE_ADDR": "10.0.0.1", "HTTP_X_FORWARDED_FOR": "203.0.113.7"}

@@ -327,6 +327,19 @@ def test_a_flood_from_one_address_stops_nobody_else() -> None:
 
 
 @pytest.mark.requirement("DCR-17")
+@pytest.mark.requirement("OPS-01")
+def test_a_flood_from_one_network_of_ipv6_stops_nobody_else() -> None:
+    server = InProcess(trusted_proxies=["10.0.0.1"], extra={"REMOTE_ADDR": "10.0.0.1"})
+    answers = []
+    for number in range(101):
+        server.extra["HTTP_X_FORWARDED_FOR"] = f"2001:db8:0:1::{number:x}"
+        answers.append(register(server).status)
+    assert answers == [201] * 100 + [429]
+    server.extra["HTTP_X_FORWARDED_FOR"] = "2001:db8:0:2::1"
+    assert register(server).status == 201
+
+
+@pytest.mark.requirement("DCR-17")
 def test_bad_requests_do_not_count(server: InProcess) -> None:
     for _ in range(1001):
         assert register(server, redirect_uris=[]).status == 400
