@@ -6,7 +6,7 @@ first byte of a key is the kind of its record.
 
 from __future__ import annotations
 
-from . import attempts, challenges, clients, document_clients, login
+from . import attempts, challenges, clients, document_clients, login, statistics
 from .backends.base import Entry
 from .records import decode, forget_at, index_terms
 
@@ -34,4 +34,6 @@ def describe(key: bytes, body: bytes, now: float) -> tuple[float | None, tuple[b
         return challenges.forget_at(body), ()
     if kind == login.KIND:
         return now + login.LOGIN_SECONDS, ()
+    if kind == statistics.KIND:
+        return statistics.forget_at(key), ()
     return None, ()

@@ -153,8 +153,7 @@ class Statistics:
                 log.warning("more than %d processes in ten minutes: some are not counted", _COLUMNS_MAX)
                 return
             body = _FORMAT + msgspec.msgpack.encode({**columns, writer: column})
-            end = (bucket + 1) * BUCKET_MINUTES + KEPT_MINUTES
-            if self._backend.swap(key, entry, body, end * 60.0):
+            if self._backend.swap(key, entry, body, forget_at(key)):
                 return
         raise RegistryError("a record of statistics kept changing")
 
@@ -198,6 +197,12 @@ def _copy(column: _Column) -> _Column:
 
 def _key(bucket: int) -> bytes:
     return KIND + bucket.to_bytes(8, "big")
+
+
+def forget_at(key: bytes) -> float:
+    """When the record under this key may be forgotten (seconds since 1970)."""
+    bucket = int.from_bytes(key[len(KIND) :], "big")
+    return ((bucket + 1) * BUCKET_MINUTES + KEPT_MINUTES) * 60.0
 
 
 def _decode(entry: Entry | None) -> dict[bytes, _Column]:

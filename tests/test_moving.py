@@ -12,6 +12,7 @@ from oauth_refresh.backends.moving import MovingBackend
 from oauth_refresh.errors import ConfigurationError, RegistryError
 from oauth_refresh.kinds import describe
 from oauth_refresh.server import Server
+from oauth_refresh.statistics import Statistics
 
 from .settings_loading import load
 
@@ -99,7 +100,10 @@ def test_every_record_tells_when_it_ends_and_how_it_is_found(tmp_path: Path) -> 
     server.attempts.reserve("account", "alice")
     server.challenges.claim("desktop", "challenge", bytes(16))
     server.housekeeping.purge_if_due()
-    assert {key[:1] for key in watched.stored} == {b"g", b"c", b"l", b"h", b"p"}
+    statistics = Statistics(server.backend, lambda: NOW, later=lambda *_: None)
+    statistics("grant_created", {})
+    statistics.flush()
+    assert {key[:1] for key in watched.stored} == {b"g", b"c", b"l", b"h", b"p", b"m"}
     for key, (body, expires_at, terms) in watched.stored.items():
         found_expires_at, found_terms = describe(key, body, NOW)
         assert (found_expires_at, frozenset(found_terms)) == (expires_at, terms), key
