@@ -233,7 +233,7 @@ def _consent_page(visit: Visit, user: User, target: Target, wanted: Wanted) -> R
 
 def _view(server: Server, user: User, target: Target, wanted: Wanted) -> ConsentView:
     redirect_uri = target.redirect_uri
-    web = redirect_uri.startswith(("http://", "https://"))
+    web = redirect_uri.lower().startswith(("http://", "https://"))
     described = server.settings.scopes
     return ConsentView(
         client_name=target.client.name,

@@ -158,3 +158,12 @@ def test_a_trusted_client_gets_no_code_by_a_guess_or_where_it_asks_for_the_page(
     answer = browser.send(method, server.authorize_url(client, prompt=prompt), b"", headers)
     assert answer.status == 200
     assert list(server.registry.list()) == []
+
+
+@pytest.mark.parametrize("scheme", ["https", "HTTPS", "Https"])
+def test_a_web_site_is_no_app_however_its_scheme_is_written(scheme: str) -> None:
+    server = InProcess()
+    client = server.register(redirect_uris=[f"{scheme}://app.example/cb"])
+    page = server.browser().consent_page(server.authorize_url(client))
+    assert "Then takes you to" in page.text
+    assert "opens an app on this device" not in page.text
