@@ -16,6 +16,8 @@ from .refusals import error_of
 from .story_words import AGAIN_WITHOUT_BROWSER, ENDS, EVENTS, OUTCOMES, REASONS, STANDINGS
 from .tokens import ACCESS, CODE, Presented, Secrets
 
+_HEARS_OF_ACCESS = "401 invalid_token, and renews or asks its user."
+
 
 class Happening(NamedTuple):
     """One point of the time line. `at` is seconds since 1970; `source` is "record" or "event log"."""
@@ -130,9 +132,10 @@ def verdict_of_grant(grant: Grant, now: float) -> Verdict:
     return Verdict("good", *OUTCOMES["access alone"]) if lives else _refusal(Refuse("access_expired"), grant)
 
 
-def unknown() -> Verdict:
-    """The verdict where there is no such grant."""
-    return Verdict("unknown_grant", *REASONS["unknown_grant"], "invalid_grant.")
+def unknown(*, of_access: bool = False) -> Verdict:
+    """The verdict where there is no such grant; `of_access` if it is an access token that names it."""
+    hears = _HEARS_OF_ACCESS if of_access else "invalid_grant."
+    return Verdict("unknown_grant", *REASONS["unknown_grant"], hears)
 
 
 def client_gone() -> Verdict:
@@ -145,7 +148,7 @@ def _refusal_of_access(refusal: Refuse, grant: Grant) -> Verdict:
     if reason == "expired":
         reason = "access_expired" if not grant.refresh_hash else "access_expired_alone"
     found = _refusal(Refuse(reason), grant)
-    return found._replace(outcome=refusal.reason, hears="401 invalid_token, and renews or asks its user.")
+    return found._replace(outcome=refusal.reason, hears=_HEARS_OF_ACCESS)
 
 
 def _refusal(refusal: Refuse, grant: Grant) -> Verdict:

@@ -104,8 +104,8 @@ def add_user(path: str | os.PathLike[str], name: str, password: str) -> bool:
 
     A file that is absent is made, with mode 0600; one that is there keeps its owner, and its group
     may read it if it could. Readers see the file before or after, never between. Raises `ConfigurationError`
-    for a bad name, an empty password, a file with mistakes, or while another process changes it; `OSError` if
-    the file cannot be written.
+    for a bad name, an empty password, a file with mistakes, a folder that cannot be written to, or while
+    another process changes the file; `OSError` if the disk refuses it.
     """
     if not password:
         raise ConfigurationError("the password is empty")
@@ -265,6 +265,11 @@ class _Change:
                 f"{self._new} exists: the users file is being changed just now, or a change was interrupted. "
                 "Remove it if no other process is at work."
             ) from None
+        except OSError as error:
+            raise ConfigurationError(
+                f"users file {self._path}: {error.strerror}: a new one is written beside it, so its folder "
+                "must be there, and writable for this account"
+            ) from error
         try:
             self._load()
         except BaseException:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -93,7 +93,7 @@ def _verdict(
 
     registry, server = deployment.registry, deployment.server
     if grant is None:
-        return stories.unknown()
+        return stories.unknown(of_access=presented is not None and presented.kind == ACCESS)
     if presented is None:
         return stories.verdict_of_grant(grant, registry.clock())
     client = server.clients.get(grant.client_id) if grant.client_id else None
@@ -135,9 +135,17 @@ def _events(deployment: Deployment, grant_id: str, logs: tuple[str, ...]) -> Ite
 
     for path in logs or _usual_logs(deployment.settings.event_log):
         for event in read_events(path, grant_id):
-            if event.get("grant") == grant_id:
-                at = datetime.fromisoformat(str(event["time"]).replace("Z", "+00:00")).timestamp()
+            at = _moment_of(event)
+            if event.get("grant") == grant_id and at is not None:
                 yield Told(at, str(event["event"]), event)
+
+
+def _moment_of(event: Mapping[str, object]) -> float | None:
+    """Seconds since 1970; None for a line that no server wrote so."""
+    try:
+        return datetime.fromisoformat(str(event.get("time")).replace("Z", "+00:00")).timestamp()
+    except ValueError:
+        return None
 
 
 def _usual_logs(path: str | None) -> list[str]:

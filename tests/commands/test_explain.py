@@ -355,6 +355,8 @@ def test_where_there_is_no_such_grant_the_event_log_may_still_know_it(stage: Sta
     stage.server.registry.cleanup()
     told = stage.explain(stage.line[0])
     assert (told.outcome, told.happened) == ("unknown_grant", ["grant_created"])
+    assert told.story["verdict"]["hears"] == "invalid_grant."
+    assert stage.explain(stage.access).story["verdict"]["hears"].startswith("401 invalid_token")
 
 
 # --- codes and access tokens ----------------------------------------------------------------------
@@ -472,6 +474,13 @@ def test_the_log_before_the_last_rotation_is_read_too_and_any_other_that_is_name
     assert stage.explain(stage.grant).happened[:2] == ["grant_created", "token_rotated"]
     (tmp_path / "events.jsonl.1").rename(tmp_path / "old")
     assert stage.explain(stage.grant, "--events", f"{tmp_path}/old").happened[0] == "grant_created"
+
+
+@pytest.mark.parametrize("time", ["", '"time":5,', '"time":"yesterday",', '"time":null,'])
+def test_a_line_of_the_log_without_a_time_is_left_out(stage: Stage, tmp_path: Path, time: str) -> None:
+    with (tmp_path / "events.jsonl").open("a") as log:
+        log.write(f'{{{time}"event":"token_rotated","grant":"{stage.grant}"}}\n')
+    assert "token_rotated" not in stage.explain(stage.grant).happened
 
 
 def test_a_story_moves_no_cursor_and_every_word_is_there(stage: Stage) -> None:
