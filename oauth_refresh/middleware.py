@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, cast
 
 from .callables import takes
@@ -83,6 +83,7 @@ class OAuthMiddleware:
         self._admit = self.guard.admit
         # By method, then by path: a pair would have to be made and hashed at each request.
         self._plans: dict[str, dict[str, Any]] = {}
+        self._mounted = lru_cache(_PLANS_MAX)(self._match)
         self._at_first_request: Callable[[], None] | None = at_first_request
         # The key that only the guard may set, and headers that only the server may.
         self._removed = (TOKEN_KEY, *(environ_key(header) for header in self.settings.identity_headers))
@@ -101,14 +102,11 @@ class OAuthMiddleware:
                 del environ[key]
         requirement = plan
         # Spelled out, as is much on this way: it is every request's.
-        if (
-            plan is _ASK
-            or _OVERRIDE in environ
-            or _OTHER_OVERRIDE in environ
-            or _THIRD_OVERRIDE in environ
-            or environ.get("SCRIPT_NAME")
-        ):
+        if plan is _ASK or _OVERRIDE in environ or _OTHER_OVERRIDE in environ or _THIRD_OVERRIDE in environ:
             requirement = self.requirement(environ, path)
+        elif mount := environ.get("SCRIPT_NAME"):
+            is_short = len(path) + len(mount) <= _PLANNED_LENGTH_MAX
+            requirement = (self._mounted if is_short else self._match)(method, path, mount)
         if requirement is not None:
             if method == "OPTIONS" and is_preflight(environ):
                 forget_user(environ)
@@ -146,14 +144,27 @@ class OAuthMiddleware:
         decide = cast("Callable[[WSGIEnvironment], Any]", protect)
         return lambda environ, path: _decided(decide(environ))
 
-    def _match(self, method: str, path: str) -> Requirement | None:
-        """What the path needs, or what lies below the issuer's path: a proxy may have left that before it."""
+    def _match(self, method: str, path: str, mount: str = "") -> Requirement | None:
+        """What the path needs, however the application reads it.
+
+        A proxy may have left the issuer's path before it. And a mounted application may put the mount before
+        it again, also one that a client has made up: some servers take SCRIPT_NAME from a header.
+        """
         protection, addresses = self.server.protection, self.server.addresses.configured
         if protection is None:
             return None
-        needed = protection.match(method, path)
-        if addresses is not None and addresses.path and path.startswith(addresses.path):
-            needed = _both(needed, protection.match(method, path[len(addresses.path) :]))
+        paths = [path]
+        if mount:
+            paths.append(mount + path)
+            if path[:1] not in ("", "/"):
+                # Cut in the midst of a segment: the rest of it is the end of the mount.
+                paths.append(f"/{mount.rpartition('/')[2]}{path}")
+        if addresses is not None and addresses.path:
+            below = [each[len(addresses.path) :] for each in paths if each.startswith(addresses.path)]
+            paths += below
+        needed: Requirement | None = None
+        for each in paths:
+            needed = _both(needed, protection.match(method, each))
         return needed
 
 
@@ -167,26 +178,14 @@ def _of_environ(settings: Settings) -> Settings:
 
 
 def _needed(
-    match: Callable[[str, str], Requirement | None], environ: WSGIEnvironment, path: str
+    match: Callable[[str, str, str], Requirement | None], environ: WSGIEnvironment, path: str
 ) -> Requirement | None:
-    """What the request needs, however the application reads it.
-
-    A header may name another method. And where the application is mounted, it may put the mount before the
-    path again, also one that a client has made up: some servers take SCRIPT_NAME from a header.
-    """
+    """What the method needs, and where a header names another method for the application, what that needs."""
     mount = environ.get("SCRIPT_NAME", "")
-    methods = [
-        environ["REQUEST_METHOD"],
-        *(environ[name].strip() for name in METHOD_OVERRIDES if name in environ),
-    ]
-    needed: Requirement | None = None
-    for method in methods:
-        needed = _both(needed, match(method, path))
-        if mount:
-            needed = _both(needed, match(method, mount + path))
-            if path[:1] not in ("", "/"):
-                # Cut in the midst of a segment: the rest of it is the end of the mount.
-                needed = _both(needed, match(method, f"/{mount.rpartition('/')[2]}{path}"))
+    needed = match(environ["REQUEST_METHOD"], path, mount)
+    for name in METHOD_OVERRIDES:
+        if name in environ:
+            needed = _both(needed, match(environ[name].strip(), path, mount))
     return needed
 
 
