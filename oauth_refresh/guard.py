@@ -252,8 +252,9 @@ def forget_user(environ: WSGIEnvironment) -> None:
 
 def _covers_path(audience: tuple[str, ...], gate: _Gate, environ: WSGIEnvironment) -> bool:
     """Whether the path itself is one of these resources, or below one, though no rule names it by now."""
-    path = environ.get("PATH_INFO", "")
-    if not has_one_reading(path):
+    path, mount = environ.get("PATH_INFO", ""), environ.get("SCRIPT_NAME", "")
+    # Behind any mount but the issuer's own the application may mean another path.
+    if not has_one_reading(path) or not gate.base.endswith(mount):
         return False
     try:
         resource = resource_url(gate.base, path.encode("latin-1").decode())

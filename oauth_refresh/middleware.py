@@ -160,8 +160,8 @@ class OAuthMiddleware:
                 # Cut in the midst of a segment: the rest of it is the end of the mount.
                 paths.append(f"/{mount.rpartition('/')[2]}{path}")
         if addresses is not None and addresses.path:
-            below = [each[len(addresses.path) :] for each in paths if each.startswith(addresses.path)]
-            paths += below
+            above = addresses.path
+            paths += [each[len(above) :] for each in paths if each == above or each.startswith(f"{above}/")]
         needed: Requirement | None = None
         for each in paths:
             needed = _both(needed, protection.match(method, each))
@@ -190,10 +190,11 @@ def _needed(
 
 
 def _both(one: Requirement | None, other: Requirement | None) -> Requirement | None:
-    """What is needed where either may be meant."""
+    """What is needed where either may be meant: all scopes, and a token that is good for both."""
     if one is None or other is None or one == other:
         return one or other
-    return Requirement(one.prefixes, tuple(sorted({*one.scopes, *other.scopes})))
+    shared = tuple(prefix for prefix in one.prefixes if prefix in other.prefixes)
+    return Requirement(shared, tuple(sorted({*one.scopes, *other.scopes})))
 
 
 def _decided(scopes: str | None) -> Requirement | None:

@@ -8,7 +8,7 @@ from werkzeug.wrappers import Response
 
 from oauth_refresh import OAuthMiddleware
 
-from .driving import InProcess
+from .driving import ORIGIN, InProcess
 from .test_middleware import Seen
 
 
@@ -122,12 +122,28 @@ def test_no_mount_that_a_client_makes_up_opens_a_protected_path(mount: str, path
         assert answer[1].startswith(str(status))
 
 
+@pytest.mark.requirement("RS-09")
+def test_a_token_for_one_resource_is_no_good_behind_a_mount_that_names_another() -> None:
+    server = InProcess(issuer="http://localhost:8000", protect={"/mcp": "", "/api": ""})
+    token = server.tokens(resource=f"{ORIGIN}/mcp")["access_token"]
+    server.extra = {"SCRIPT_NAME": "/api", "PATH_INFO": "/mcp"}
+    assert server.api(token, "/").status == 401
+    server.extra = {"SCRIPT_NAME": "/shop", "PATH_INFO": "/mcp"}
+    assert server.api(token, "/").status == 200
+
+
 @pytest.mark.requirement("WSGI-03")
 @pytest.mark.parametrize("extra", [{"SCRIPT_NAME": "/shop"}, {}], ids=["mounted", "left to the application"])
 def test_below_the_issuers_path_the_rules_hold_whoever_takes_that_path_away(extra: dict[str, str]) -> None:
     server = InProcess(issuer="http://localhost:8000/shop", protect={"/mcp": "", "/mcp/help": "public"})
     token = server.registry.create("alice", []).access_token
-    for path, status in (("/mcp", 401), ("/mcp/help", 200), ("/open", 200), ("/shopping/mcp", 200)):
+    for path, status in (
+        ("/mcp", 401),
+        ("/mcp/help", 200),
+        ("/open", 200),
+        ("/shopping/mcp", 200),
+        ("", 200),
+    ):
         server.extra = {**extra, "PATH_INFO": path if extra else "/shop" + path}
         assert (path, server.api(None, "/").status) == (path, status)
         assert server.api(token, "/").status == 200
