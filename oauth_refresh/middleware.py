@@ -22,9 +22,8 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 
-_OURS = object()
 _ASK = object()
-"""Plans: the request is for an endpoint; what it needs is asked anew each time."""
+"""The plan where what a request needs is asked anew each time."""
 _PLANS_MAX = 1024
 _PLANNED_LENGTH_MAX = 256
 _OVERRIDE, _OTHER_OVERRIDE, _THIRD_OVERRIDE = METHOD_OVERRIDES
@@ -71,7 +70,6 @@ class OAuthMiddleware:
         self.registry = self.server.registry
         self._endpoints = Endpoints(self.server)
         self._owns = self._endpoints.owns
-        self._answer = self._endpoints.answer
         self.requirement = self._matcher()
         self.guard = Guard(
             self.registry,
@@ -94,9 +92,9 @@ class OAuthMiddleware:
             plan = self._plans[method][path]
         except KeyError:
             plan = self._plan(method, path)
-        if plan is _OURS:
-            answer = self._answer
-            return answer(environ, start_response)
+        if callable(plan):
+            answered: Iterable[bytes] = plan(environ, start_response)
+            return answered
         for key in self._removed:
             if key in environ:
                 del environ[key]
@@ -126,7 +124,7 @@ class OAuthMiddleware:
             self._at_first_request = None
         plan: Any = _ASK
         if self._owns(path):
-            plan = _OURS
+            plan = self._endpoints.application(method, path)
         elif self.server.protection is not None:
             plan = self._match(method, path)
         if len(path) <= _PLANNED_LENGTH_MAX:

@@ -4,39 +4,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
 
 import msgspec
 from werkzeug.wrappers import Request, Response
 
 from .errors import OAuthError
-from .values import Value
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse
 
 _NOT_FOR_DESCRIPTIONS = re.compile(r"[^\x20\x21\x23-\x5b\x5d-\x7e]")
 
 
-_UNCACHED_JSON = (
+Answer = bytes
+"""200 and a JSON object: tokens, or what one is good for, which is most of what is asked here.
+
+The same on the wire as a `json_response`; a quarter of a renewal's time went into building one of those.
+"""
+
+ANSWER_HEADERS = (
     ("Content-Type", "application/json"),
     ("Cache-Control", "no-store"),
     ("Pragma", "no-cache"),
     ("X-Content-Type-Options", "nosniff"),
 )
-
-
-class Answer(Value, frozen=True, gc=False):
-    """200 and a JSON object: tokens, or what one is good for, which is most of what is asked here.
-
-    The same on the wire as a `json_response`; a quarter of a renewal's time went into building one of those.
-    """
-
-    body: bytes
-
-    def send(self, start_response: StartResponse, more: Iterable[tuple[str, str]]) -> list[bytes]:
-        start_response("200 OK", [*_UNCACHED_JSON, ("Content-Length", str(len(self.body))), *more])
-        return [self.body]
+"""What goes with an answer, beside its length and the headers for browsers."""
 
 
 def json_response(

@@ -95,7 +95,7 @@ def granted(server: Server, client: Client | None, answer: Issue | Refuse, prese
             note_use(server, client)
     scope = " ".join(answer.rights.scopes)
     members = Members(answer.access_token, "Bearer", answer.expires_in, answer.refresh_token, scope)
-    return Answer(encode(members))
+    return encode(members)
 
 
 def note_use(server: Server, client: Client) -> None:

@@ -25,7 +25,7 @@ KNOWN = ("token", "token_type_hint", "client_id", "client_secret")
 
 _encode = msgspec.json.Encoder().encode
 
-INACTIVE = Answer(_encode({"active": False}))
+INACTIVE = _encode({"active": False})
 """The whole answer for a token that is unknown, ended, of another kind, or none of the caller's business."""
 
 
@@ -45,7 +45,7 @@ def introspect(server: Server, environ: WSGIEnvironment, addresses: Addresses) -
     if text is None:
         raise InvalidRequest("token: missing")
     identity = server.registry.introspect(text, lambda found: _may_see(client, found, addresses))
-    return INACTIVE if isinstance(identity, Refuse) else Answer(_encode(_told(identity, addresses)))
+    return INACTIVE if isinstance(identity, Refuse) else _encode(_told(identity, addresses))
 
 
 def _may_see(client: Client, identity: Identity, addresses: Addresses) -> bool:

@@ -109,7 +109,7 @@ def exchanger(server: Server) -> Exchange:
                     if not client.used or (until is not None and until - now <= noted_for):
                         note_use(server, client)
                     scope = " ".join(stored.scopes)
-                    return Answer(encode(Members(access_token, "Bearer", seconds, refresh_token, scope)))
+                    return encode(Members(access_token, "Bearer", seconds, refresh_token, scope))
                 found = None
         answer = registry.refresh(presented, Ask(client.client_id, *(asked or ())), policy, found)
         return granted(server, client, answer, presented)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 KNOWN = ("token", "token_type_hint", "client_id", "client_secret")
 
-_NOTHING_TO_SAY = Answer(b"{}")
+_NOTHING_TO_SAY = b"{}"
 
 
 def revoke(server: Server, environ: WSGIEnvironment, addresses: Addresses) -> Answer:

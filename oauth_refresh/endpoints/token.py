@@ -100,4 +100,4 @@ def _speak_for_itself(
         client.client_id, scopes, resources, server.policy_for(client).access_ttl
     )
     members = Members(issued.access_token, "Bearer", issued.expires_in, scope=" ".join(issued.scopes))
-    return Answer(encode(members))
+    return encode(members)
