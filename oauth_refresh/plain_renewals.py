@@ -22,7 +22,6 @@ from .tokens import (
     GENERATION_MAX,
     TAG_BYTES,
     TO_URLSAFE,
-    Presented,
     Rights,
     Secrets,
     keys_of_grant,
@@ -49,7 +48,8 @@ _lines: dict[bytes, _Line] = {}
 
 def renew_plainly(
     grant: Grant,
-    presented: Presented,
+    token_hash: bytes,
+    secret: bytes,
     client_id: str | None,
     asked: Asked | None,
     now: float,
@@ -58,11 +58,13 @@ def renew_plainly(
 ) -> Plain | None:
     """What `grants.refresh` answers to this client and what it asks for, if anything.
 
+    `secret` is that of the refresh token which it presents, and `token_hash` that token's.
+
     None where that might be anything but a rotation without peculiarities. Nothing is ever refused here.
     """
     access, expires_at, grant_end = grant.access, grant.refresh_expires_at, grant.ends_at
     if (
-        not compare_digest(grant.refresh_hash, presented.hash)
+        not compare_digest(grant.refresh_hash, token_hash)
         or client_id != grant.client_id
         or (asked is not None and not _is_granted(grant, *asked))
         or grant.proof_key
@@ -82,7 +84,7 @@ def renew_plainly(
     if line is None or line[0] != key or line[1].scopes != scopes or line[1].audience != resources:
         line = _remember(key, seed, Rights(scopes, resources))
     _, _, first_of_rights, salt_inner, salt_outer, tag_inner, tag_outer = line
-    block = presented.secret.ljust(BLOCK_BYTES, b"\0")
+    block = secret.ljust(BLOCK_BYTES, b"\0")
     inner, outer = block.translate(INNER), block.translate(OUTER)
     place = grant_id + generation.to_bytes(4, "big")
     salt = sha256(salt_outer + sha256(salt_inner + place).digest()).digest()
@@ -129,7 +131,7 @@ def renew_plainly(
         access=Access(sha256(access_token).digest(), None, None, "", access_end),
         epoch=0,
         used=False,
-        previous=Previous(presented.hash, now, replaced),
+        previous=Previous(token_hash, now, replaced),
         late_repeats=grant.late_repeats if grant.late_marked else 0,
         late_marked=False,
         rotations=rotations,

@@ -79,7 +79,7 @@ class TokenRegistry(AccessChecks):
     ) -> None:
         super().__init__(backend, last_used_interval, implied, clock)
         self.read_two = reader_of_two(backend)
-        """Reads two records as quickly as one, where the backend can."""
+        """Reads two records, as quickly as one where the backend can."""
         self._secrets = secrets
         self.policy = policy
         self.events = events if events is not None else Events()

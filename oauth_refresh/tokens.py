@@ -39,9 +39,13 @@ _PLAIN_BYTES = _PLAIN_LAYOUT.size
 _REFRESH_BYTES = _REFRESH_LAYOUT.size
 _PLAIN_LENGTH = 68
 _REFRESH_LENGTH = 95
+ID_PART = slice(3, 3 + GRANT_ID_BYTES)
+SECRET_PART = slice(ID_PART.stop + 4, ID_PART.stop + 4 + SECRET_BYTES)
+"""Where `raw_refresh` has the grant's id and the secret."""
 
 _plain_parts = _PLAIN_LAYOUT.unpack
 _refresh_parts = _REFRESH_LAYOUT.unpack
+_REFRESH_BEGINS = a2b_base64(REFRESH.replace("_", "/"))
 _WITHOUT_SPARE_BITS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"[::4])
 _HEX = frozenset("0123456789abcdef")
 _FROM_URLSAFE = bytes.maketrans(b"-_+/=", b"+/!!!")
@@ -126,26 +130,38 @@ def read(text: str) -> Presented | None:
         return None
     kind = text[:4]
     if kind == REFRESH:
-        # The two spare bits, in the last character, must be zero.
-        if len(ascii_text) != _REFRESH_LENGTH or ascii_text[-1] not in _WITHOUT_SPARE_BITS:
-            return None
-        padding, byte_count = b"=", _REFRESH_BYTES
-    elif len(ascii_text) == _PLAIN_LENGTH and kind in (ACCESS, CODE):
-        # 48 bytes are 64 characters exactly, so there are no spare bits.
-        padding, byte_count = b"", _PLAIN_BYTES
-    else:
+        raw = raw_refresh(ascii_text)
+        return None if raw is None else refresh_of(raw, sha256(ascii_text).digest())
+    if len(ascii_text) != _PLAIN_LENGTH or kind not in (ACCESS, CODE):
         return None
     try:
-        raw = a2b_base64(ascii_text.translate(_FROM_URLSAFE) + padding)
+        # 48 bytes are 64 characters exactly, so there are no spare bits.
+        raw = a2b_base64(ascii_text.translate(_FROM_URLSAFE))
     except ValueError:
         return None
-    if len(raw) != byte_count:  # a foreign character leaves it short
+    if len(raw) != _PLAIN_BYTES:  # a foreign character leaves it short
         return None
-    if kind == REFRESH:
-        grant_id, generation, secret, tag = _refresh_parts(raw)
-        return Presented(REFRESH, grant_id, secret, sha256(ascii_text).digest(), generation, tag)
     grant_id, secret = _plain_parts(raw)
     return Presented(kind, grant_id, secret, sha256(ascii_text).digest())
+
+
+def raw_refresh(ascii_text: bytes) -> bytes | None:
+    """What a refresh token spells, its prefix taken for three bytes, or None where it is noise."""
+    # The two spare bits, in the last character, must be zero.
+    if len(ascii_text) != _REFRESH_LENGTH or ascii_text[-1] not in _WITHOUT_SPARE_BITS:
+        return None
+    try:
+        raw = a2b_base64(ascii_text.translate(_FROM_URLSAFE) + b"=")
+    except ValueError:
+        return None
+    # A foreign character leaves it short.
+    return raw if len(raw) == _REFRESH_BYTES and raw.startswith(_REFRESH_BEGINS) else None
+
+
+def refresh_of(raw: bytes, token_hash: bytes) -> Presented:
+    """The refresh token of which `raw_refresh` read this, and whose text has this hash."""
+    grant_id, generation, secret, tag = _refresh_parts(raw)
+    return Presented(REFRESH, grant_id, secret, token_hash, generation, tag)
 
 
 def looks_old(text: str) -> bool:

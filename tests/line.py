@@ -100,8 +100,16 @@ def plainly(case: Case) -> Plain | None:
     if ask.proof_key or ask.allowed_scopes is not None:
         return None
     asked = None if ask.scopes is None and ask.resources is None else (ask.scopes, ask.resources)
+    presented = case.presented
     return renew_plainly(
-        case.grant, case.presented, ask.client_id, asked, case.now, case.policy, case.secrets
+        case.grant,
+        presented.hash,
+        presented.secret,
+        ask.client_id,
+        asked,
+        case.now,
+        case.policy,
+        case.secrets,
     )
 
 

@@ -53,11 +53,11 @@ def presented_as(server: Server, form: Parameters, name: str, kind: str) -> Pres
     raise error
 
 
-def asked_for(server: Server, form: Parameters, addresses: Addresses, presented: Presented) -> Asked:
+def asked_for(server: Server, form: Parameters, addresses: Addresses, grant_id: bytes) -> Asked:
     """The scopes and the resources that this request names, each None if it names none.
 
-    What the grant of the presented code or token has may be named as long as the grant lives, whatever the
-    rules have become: clients repeat their resource at every renewal.
+    What the grant has, whose code or token came with it, may be named as long as the grant lives, whatever
+    the rules have become: clients repeat their resource at every renewal.
     """
     asked, wanted = form.values.get("scope"), form.all("resource")
     scopes = resources = None
@@ -68,16 +68,16 @@ def asked_for(server: Server, form: Parameters, addresses: Addresses, presented:
         try:
             resources = select(wanted, known)
         except InvalidTarget as error:
-            resources = _granted_before(server, presented, wanted, known)
+            resources = _granted_before(server, grant_id, wanted, known)
             if resources is None:
                 raise error
     return scopes, resources
 
 
 def _granted_before(
-    server: Server, presented: Presented, wanted: tuple[str, ...], known: tuple[str, ...]
+    server: Server, grant_id: bytes, wanted: tuple[str, ...], known: tuple[str, ...]
 ) -> tuple[str, ...] | None:
-    grant = server.registry.get(presented.grant_id)
+    grant = server.registry.get(grant_id)
     try:
         return None if grant is None else select(wanted, (*known, *grant.resources))
     except InvalidTarget:

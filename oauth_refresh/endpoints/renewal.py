@@ -1,34 +1,48 @@
 """`grant_type=refresh_token` at the token endpoint (RFC 6749 section 6): nearly all that a server is asked.
 
 Client, grant, rule and store are asked in one function, over names that are settled at start. `Clients` and
-`TokenRegistry` would say the same, in eight calls more, and a call costs as much as what most of them do.
+`TokenRegistry` would say the same, in ten calls more, and a call costs as much as what most of them do.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from hashlib import sha256
+from math import inf
+from typing import NamedTuple
 
 from ..addresses import Addresses
-from ..cases import Ask, Event, Refuse
+from ..cases import Ask, Event, Policy, Refuse
 from ..clients import Client, client_of
 from ..credentials import Credentials, invalid_client
 from ..errors import InvalidGrant, UnauthorizedClient
 from ..events import everywhere, level_of, log
 from ..parameters import Parameters
-from ..plain_renewals import renew_plainly
+from ..plain_renewals import Asked, renew_plainly
 from ..reading_ahead import NOTHING_SEEN, Found
 from ..records import Grant, decode
 from ..refusals import error_of
 from ..responses import Answer
 from ..server import Server
-from ..tokens import REFRESH, Presented, Secrets, read
+from ..tokens import ID_PART, REFRESH, SECRET_PART, Presented, Secrets, raw_refresh, refresh_of
 from .exchange import Members, asked_for, encode, granted, note_use, presented_as
 
 Renew = Callable[[Parameters, "Credentials | None", Addresses], Answer]
-Exchange = Callable[[Parameters, Addresses, Client, Presented, bytes, Found], Answer]
 
 _EVENTS = (Event("token_rotated", (("outcome", "rotated"),)),)
 _LEVEL = level_of(_EVENTS[0].name)
+_KNOWN_MAX = 1024
+
+
+class _Known(NamedTuple):
+    """A client that may renew, what follows from its registration, and the record which says so."""
+
+    key: bytes | None
+    body: bytes | None
+    client: Client
+    policy: Policy
+    noted_at: float
+    """From then on its use is to be noted (seconds since 1970)."""
 
 
 def renewer(server: Server) -> Renew:
@@ -36,85 +50,113 @@ def renewer(server: Server) -> Renew:
 
     The credentials are None where the form alone says who the client is: most are public.
     """
-    clients, own_keys, exchange = server.clients, server.clients.own_keys, exchanger(server)
-    backend, read_two = server.registry.backend, server.registry.read_two
-
-    def renew(form: Parameters, credentials: Credentials | None, addresses: Addresses) -> Answer:
-        values = form.values
-        client_id = values.get("client_id") if credentials is None else credentials.client_id
-        presented = read(values.get("refresh_token", ""))
-        if client_id is None or presented is None or presented.kind != REFRESH:
-            return _renew_oddly(server, form, credentials, addresses)
-        # Client and grant together: to a store across the network a second read would be a trip of its own.
-        own_key, key = own_keys.get(client_id), b"g" + presented.grant_id
-        client_key = own_key or clients.key(client_id)
-        if client_key is None:
-            found, entry = None, backend.get(key)
-        elif read_two is None:
-            found, entry = backend.get(client_key), backend.get(key)
-        else:
-            found, entry = read_two(client_key, key)
-        client = None
-        if own_key is not None and found is not None and credentials is None:
-            client = client_of(found[0])
-        if client is None or client.secret_hash:
-            seen = NOTHING_SEEN if client_key is None else {client_key: found}
-            client = clients.authenticate(credentials or Credentials(client_id), seen)
-        try:
-            return exchange(form, addresses, client, presented, key, entry)
-        except InvalidGrant as error:
-            raise _as_told_to(client, error) from None
-
-    return renew
-
-
-def exchanger(server: Server) -> Exchange:
-    """How this server exchanges the refresh token of a client, given the token's key and what lies there."""
-    registry, clock, usual, noted_for = server.registry, server.clock, server.policy, server.clients.noted_for
-    swap, encoded, events, is_plain = registry.swap, registry.encoded, registry.events, not registry.has_hooks
+    registry, clients, clock, renewing = server.registry, server.clients, server.clock, _Renewing(server)
+    own_keys, key_of = clients.own_keys, clients.key
+    known_clients, recognise = renewing.known, renewing.recognise
+    backend, read_two, swap, encoded = registry.backend, registry.read_two, registry.swap, registry.encoded
+    events, is_plain = registry.events, not registry.has_hooks
     secrets: Secrets | None = None
 
-    def exchange(
-        form: Parameters, addresses: Addresses, client: Client, presented: Presented, key: bytes, entry: Found
-    ) -> Answer:
+    def renew(form: Parameters, credentials: Credentials | None, addresses: Addresses) -> Answer:
         nonlocal secrets
-        if "refresh_token" not in client.grant_types:
-            raise _may_not_refresh()
-        values, asked, policy = form.values, None, usual
+        values = form.values
+        client_id = values.get("client_id") if credentials is None else credentials.client_id
+        ascii_text = values.get("refresh_token", "").encode()
+        raw = raw_refresh(ascii_text)
+        if client_id is None or raw is None:
+            return _renew_oddly(server, form, credentials, addresses)
+        # Client and grant together: to a store across the network a second read would be a trip of its own.
+        grant_id, known = raw[ID_PART], known_clients.get(client_id)
+        key = b"g" + grant_id
+        client_key = (own_keys.get(client_id) or key_of(client_id)) if known is None else known.key
+        found, entry = (None, backend.get(key)) if client_key is None else read_two(client_key, key)
+        if known is None or credentials is not None or found is None or found[0] != known.body:
+            known = recognise(client_id, credentials, client_key, found)
+        _, _, client, policy, noted_at = known
+        asked = None
         if "scope" in values or "resource" in values:
-            asked = asked_for(server, form, addresses, presented)
-        if client.access_ttl is not None or client.refresh_ttl is not None:
-            policy = server.policy_for(client)
-        found: tuple[Found, Grant | None] | None = (entry, None)
+            asked = asked_for(server, form, addresses, grant_id)
+        token_hash = sha256(ascii_text).digest()
+        judged: tuple[Found, Grant | None] | None = (entry, None)
         if entry is not None and is_plain:
             # `AccessChecks.decoded`, which says why a forgery is decoded.
-            body, known = entry[0], encoded.get(key)
-            if known is not None and known[0] == body and known[1].refresh_hash == presented.hash:
-                grant = known[1]
+            body, last = entry[0], encoded.get(key)
+            if last is not None and last[0] == body and last[1].refresh_hash == token_hash:
+                grant = last[1]
             else:
-                grant = decode(body, presented.grant_id)
+                grant = decode(body, grant_id)
             if secrets is None:
                 secrets = registry.secrets
-            now = clock()
-            plain = renew_plainly(grant, presented, client.client_id, asked, now, policy, secrets)
+            secret, now = raw[SECRET_PART], clock()
+            plain = renew_plainly(grant, token_hash, secret, client.client_id, asked, now, policy, secrets)
             if plain is None:
-                found = entry, grant
+                judged = (entry, grant)
             else:
                 stored, access_token, refresh_token, seconds, forget = plain
                 # If a rotation is lost, the roll forward has it.
                 if swap(key, entry, stored, "none", forget):
                     if events.listeners or everywhere or log.isEnabledFor(_LEVEL):
                         registry.tell(_EVENTS, stored)
-                    until = client.forget_at
-                    if not client.used or (until is not None and until - now <= noted_for):
+                    if now >= noted_at:
                         note_use(server, client)
                     scope = " ".join(stored.scopes)
                     return encode(Members(access_token, "Bearer", seconds, refresh_token, scope))
-                found = None
-        answer = registry.refresh(presented, Ask(client.client_id, *(asked or ())), policy, found)
-        return granted(server, client, answer, presented)
+                judged = None
+        return _by_the_rules(server, client, refresh_of(raw, token_hash), asked, policy, judged)
 
-    return exchange
+    return renew
+
+
+class _Renewing:
+    """The clients that renew, each recognised once for as long as its record stays the same.
+
+    Only public ones that were registered: what else a client may be is asked of `Clients` each time.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self.known: dict[str, _Known] = {}
+        """Those that renewed last, by their ids."""
+
+    def recognise(
+        self, client_id: str, credentials: Credentials | None, key: bytes | None, found: Found
+    ) -> _Known:
+        """The client of a request, given what lies at its key. Raises as `Clients.authenticate`, and
+        `UnauthorizedClient`."""
+        clients, client = self._server.clients, None
+        if credentials is None and found is not None and client_id in clients.own_keys:
+            client = client_of(found[0])
+        is_named = client is not None and client.public
+        if client is None or not client.public:
+            seen = NOTHING_SEEN if key is None else {key: found}
+            client = clients.authenticate(credentials or Credentials(client_id), seen)
+        if "refresh_token" not in client.grant_types:
+            raise _may_not_refresh()
+        noted_at = -inf
+        if client.used:
+            noted_at = inf if client.forget_at is None else client.forget_at - clients.noted_for
+        body = None if found is None else found[0]
+        known = _Known(key, body, client, self._server.policy_for(client), noted_at)
+        if is_named:
+            if len(self.known) >= _KNOWN_MAX:
+                self.known.clear()
+            self.known[client_id] = known
+        return known
+
+
+def _by_the_rules(
+    server: Server,
+    client: Client,
+    presented: Presented,
+    asked: Asked | None,
+    policy: Policy,
+    found: tuple[Found, Grant | None] | None,
+) -> Answer:
+    ask = Ask(client.client_id, *(asked or ()))
+    try:
+        return granted(server, client, server.registry.refresh(presented, ask, policy, found), presented)
+    except InvalidGrant as error:
+        raise _as_told_to(client, error) from None
 
 
 def _renew_oddly(
@@ -141,7 +183,9 @@ def _exchange_for(
 ) -> Answer:
     if client is not None and "refresh_token" not in client.grant_types:
         raise _may_not_refresh()
-    ask = Ask(None if client is None else client.client_id, *asked_for(server, form, addresses, presented))
+    ask = Ask(
+        None if client is None else client.client_id, *asked_for(server, form, addresses, presented.grant_id)
+    )
     answer = server.registry.refresh(presented, ask, server.policy_for(client))
     return granted(server, client, answer, presented)
 

@@ -66,7 +66,7 @@ def _redeem(server: Server, form: Parameters, credentials: Credentials, addresse
     code = presented_as(server, form, "code", CODE)
     if not client.may("authorization_code"):
         raise UnauthorizedClient("this client is not registered for authorization_code")
-    scopes, resources = asked_for(server, form, addresses, code)
+    scopes, resources = asked_for(server, form, addresses, code.grant_id)
     if scopes is not None and _are_granted(server, code, scopes):
         # No standard gives this request a scope. Libraries repeat a part of the first one by habit, and
         # the token would lack the rest of what the user has allowed.
