@@ -147,10 +147,14 @@ class SQLiteBackend:
             state = commit.state
             head = commit.head()
             if head == state[0]:
-                one, other = state[1].get(first, _UNREAD), state[1].get(second, _UNREAD)
-                if one is not _UNREAD and other is not _UNREAD:
+                known = state[1]
+                try:
+                    both = known[first], known[second]
+                except KeyError:
+                    pass
+                else:
                     file.idle.append(link)
-                    return one, other
+                    return both
             else:
                 state = commit.begin_again(head)
         try:
@@ -184,7 +188,26 @@ class SQLiteBackend:
             elif old is None:
                 done = self._create(link, key, _state(link, body, expires_at, terms))
             else:
-                done = self._replace(link, key, old[1], _state(link, body, expires_at, terms))
+                # The hot path, with `_state` spelled out.
+                hashes, end, day = link.hashes.get(terms) or _hashes(link, terms), None, None
+                if expires_at is not None:
+                    end = ceil(expires_at)
+                    day = end // _DAY_SECONDS
+                version, commit = old[1], link.commit
+                before = NOTHING_READ if commit is None else commit.state
+                values = (body, end, key, version, hashes, day)
+                try:
+                    link.execute(_ROTATE, values)
+                except sqlite3.OperationalError as error:
+                    if not is_busy(error):
+                        raise
+                    file.patiently(link, _ROTATE, values)
+                done = link.cursor.rowcount == 1
+                if not done:
+                    done = self._replace(link, key, version, (body, end, hashes, day))
+                elif commit is not None and body != version:
+                    # What changed nothing was no commit: the one since may be another process's.
+                    commit.wrote(before, key, _new_tuple(Entry, (body, body)))
         except BaseException as error:
             file.give_up_writing(link, error)
             raise
@@ -253,27 +276,12 @@ class SQLiteBackend:
         return True
 
     def _replace(self, link: Link, key: bytes, old: bytes, state: _State) -> bool:
-        body, expires_at, terms, day = state
-        commit = link.commit
-        before = NOTHING_READ if commit is None else commit.state
-        values = (body, expires_at, key, old, terms, day)
-        try:
-            link.execute(_ROTATE, values)
-        except sqlite3.OperationalError as error:
-            if not is_busy(error):
-                raise
-            self._file.patiently(link, _ROTATE, values)
-        if link.cursor.rowcount == 1:
-            # What changed nothing was no commit: the one since may be another process's.
-            if commit is not None and body != old:
-                commit.wrote(before, key, _new_tuple(Entry, (body, body)))
-            return True
         with self._file.transaction(link):
             row = link.execute(_READ, (key, old)).fetchone()
             if row is None:
                 return False
             link.execute(_REPLACE, (*state, row[0]))
-            _name(link, row[0], row[1], terms)
+            _name(link, row[0], row[1], state[2])
         return True
 
     def _delete(self, link: Link, key: bytes, old: bytes) -> bool:

@@ -47,8 +47,8 @@ State = tuple[bytes, dict[bytes, Any], int, bytes, bool]
 """A head, what was read while it stood there and is good for as long as it does, last frame and salt of the
 head, and whether it is of a commit of this process that is not in the file yet. Compared by identity."""
 
-NOTHING_READ: State = (b"", {}, 0, b"", False)
-"""No file has such a head, so nothing is ever remembered under it."""
+NOTHING_READ: State = (b"", {}, -2, b"", False)
+"""No file has such a head, so nothing is ever remembered under it. No frame comes after such a one."""
 
 
 class LastCommit:
@@ -70,7 +70,7 @@ class LastCommit:
 
     def begin_again(self, head: bytes) -> State:
         is_proof = head[_LAST_FRAME] != _NO_FRAME and head[_ONE_COPY] == head[_OTHER_COPY]
-        state: State = (b"", {}, 0, b"", False)
+        state: State = (b"", {}, -2, b"", False)
         if is_proof:
             frame, salt, _ = _commit_of(head)
             state = (head, {}, frame, salt, False)
@@ -99,11 +99,12 @@ class LastCommit:
         If that is the one commit since, everything else that was known is still good.
         """
         head, turn = self.head(), self._turn
-        if not state[0] or head[_ONE_COPY] != head[_OTHER_COPY]:
+        if head[_ONE_COPY] != head[_OTHER_COPY]:
             return
-        # A commit of one page adds one frame to the log, any other more.
+        _, known, frame_before, salt_before, _ = state
         frame, salt, in_file = _commit_of(head)
-        if frame != state[2] + 1 or salt != state[3]:
+        # A commit of one page adds one frame to the log, any other more.
+        if frame != frame_before + 1 or salt != salt_before:
             return
         try:
             turn.pop()
@@ -111,8 +112,8 @@ class LastCommit:
             return
         try:
             if self.state is state:
-                state[1][key] = stored
-                self.state = (head, state[1], frame, salt, in_file < frame)
+                known[key] = stored
+                self.state = (head, known, frame, salt, in_file < frame)
         finally:
             turn.append(True)
 

@@ -194,8 +194,7 @@ class SQLiteFile:
             except IndexError:
                 link = self._connect()
             else:
-                commit = link.commit
-                is_sure = now < link.sure_until and commit is not None and commit.is_ours_alone()
+                is_sure = now < link.sure_until and link.commit is not None and link.commit.is_ours_alone()
                 if link.read_only or not (is_sure or self._is_sure(link, now)):
                     link = self._take_sure(link, now)
             link.may_queue, link.waited = True, 0.0
