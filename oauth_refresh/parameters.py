@@ -28,6 +28,7 @@ FIELDS_MAX = 200
 FORM = "application/x-www-form-urlencoded"
 REPEATABLE = frozenset({"resource"})
 _DIGITS_MAX = 18
+_USUAL_LENGTHS = {str(length): length for length in range(1024)}
 
 _MEANS_ITSELF = b"".join((string.ascii_letters.encode(), string.digits.encode(), b"_.~:/-=&"))
 _URL_LENGTH_MAX = 256
@@ -120,8 +121,8 @@ def read_form(environ: WSGIEnvironment) -> Parameters:
         raise InvalidRequest(f"the content type must be {FORM}")
     # The usual body, spelled out for every renewal: `read_body`, and then little has to be decoded.
     announced = environ.get("CONTENT_LENGTH", "")
-    is_number = announced.isdecimal() and announced.isascii() and len(announced) <= _DIGITS_MAX
-    if is_number and (length := int(announced)) <= BODY_BYTES_MAX:
+    length = _USUAL_LENGTHS.get(announced)
+    if length is not None:
         try:
             raw = environ["wsgi.input"].read(length)
         except OSError:
@@ -131,7 +132,7 @@ def read_form(environ: WSGIEnvironment) -> Parameters:
     else:
         raw = read_body(environ)
     escapes = raw.translate(None, _MEANS_ITSELF)
-    if not escapes.strip(b"%+"):
+    if not escapes or not escapes.strip(b"%+"):
         values, fields = {}, raw.decode().split("&", FIELDS_MAX)
         for field in fields:
             name, _, value = field.partition("=")

@@ -126,6 +126,7 @@ class Endpoints:
         clock, housekeeping = server.clock, server.housekeeping
         configured, addresses_of = server.addresses.configured, server.addresses.of
         to_anyone = self._cors if endpoint.shared else ()
+        headers = None if to_anyone is None else (*ANSWER_HEADERS, *to_anyone)
 
         def serve(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
             response: Response | Answer
@@ -136,11 +137,11 @@ class Endpoints:
                 response = failed(endpoint, environ, error)
             if clock() >= housekeeping.due_at:
                 housekeeping.look_after()
-            more = cors_headers(environ) if to_anyone is None else to_anyone
             if isinstance(response, bytes):
-                length = ("Content-Length", str(len(response)))
-                start_response("200 OK", [*ANSWER_HEADERS, length, *more])
+                mine = headers or (*ANSWER_HEADERS, *cors_headers(environ))
+                start_response("200 OK", [*mine, ("Content-Length", str(len(response)))])
                 return [response]
+            more = cors_headers(environ) if to_anyone is None else to_anyone
             return _sent(response, more, environ, start_response)
 
         return serve

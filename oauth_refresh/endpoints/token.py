@@ -44,9 +44,9 @@ def token_endpoint(server: Server) -> Callable[[Server, WSGIEnvironment, Address
             form.require_single(KNOWN)
         values, authorization = form.values, environ.get("HTTP_AUTHORIZATION")
         grant_type = values.get("grant_type")
-        if grant_type is None:
-            raise InvalidRequest("grant_type: missing")
         if grant_type not in supported:
+            if grant_type is None:
+                raise InvalidRequest("grant_type: missing")
             raise UnsupportedGrantType(f"grant_type: {', '.join(supported[:-1])} or {supported[-1]}")
         credentials = None
         if authorization or not form.plain or "client_secret" in values:
