@@ -38,9 +38,11 @@ Plain = tuple[Grant, str, str, int, float]
 """The record to store, access and refresh token, for how many seconds the first is good, and when the record
 may be forgotten. The rights are the grant's."""
 
-_Line = tuple[bytes, Rights, bytes, bytes, bytes, bytes, bytes]
-"""What stays the same in all pairs of a grant: the server secret and the rights, and what follows from them:
-the end of an access token's message, and the beginnings of the inner and outer hash of its salts and tags."""
+_Basis = tuple[bytes, tuple[str, ...], tuple[str, ...]]
+_Line = tuple[_Basis, bytes, bytes, bytes, bytes, bytes]
+"""What stays the same in all pairs of a grant: server secret, scopes and resources, and what follows from
+them: the end of an access token's message, and the beginnings of the inner and outer hash of its salts and
+tags."""
 
 _lines: dict[bytes, _Line] = {}
 """Those of the grants renewed last, by their seeds."""
@@ -79,11 +81,11 @@ def renew_plainly(
 
     # The pair: `tokens.derive` and the two methods of its link.
     grant_id, generation = grant.id, grant.generation + 1
-    key, seed, scopes, resources = secrets.keys[0], grant.seed, grant.scopes, grant.resources
+    seed, basis = grant.seed, (secrets.keys[0], grant.scopes, grant.resources)
     line = _lines.get(seed)
-    if line is None or line[0] != key or line[1].scopes != scopes or line[1].audience != resources:
-        line = _remember(key, seed, Rights(scopes, resources))
-    _, _, first_of_rights, salt_inner, salt_outer, tag_inner, tag_outer = line
+    if line is None or line[0] != basis:
+        line = _remember(seed, basis)
+    _, first_of_rights, salt_inner, salt_outer, tag_inner, tag_outer = line
     block = secret.ljust(BLOCK_BYTES, b"\0")
     inner, outer = block.translate(INNER), block.translate(OUTER)
     place = grant_id + generation.to_bytes(4, "big")
@@ -152,10 +154,11 @@ def _is_granted(grant: Grant, scopes: tuple[str, ...] | None, resources: tuple[s
     return (scopes is None or scopes == grant.scopes) and (resources is None or resources == grant.resources)
 
 
-def _remember(key: bytes, seed: bytes, rights: Rights) -> _Line:
+def _remember(seed: bytes, basis: _Basis) -> _Line:
+    key, scopes, resources = basis
     (salt_inner, salt_outer), (tag_inner, tag_outer) = keys_of_grant(key, seed)
-    first_of_rights = FIRST_EPOCH + rights_digest(rights)
-    line = (key, rights, first_of_rights, salt_inner, salt_outer, tag_inner + b"refresh\0", tag_outer)
+    first_of_rights = FIRST_EPOCH + rights_digest(Rights(scopes, resources))
+    line = (basis, first_of_rights, salt_inner, salt_outer, tag_inner + b"refresh\0", tag_outer)
     if len(_lines) >= _LINES_MAX:
         _lines.clear()
     _lines[seed] = line

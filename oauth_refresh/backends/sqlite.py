@@ -144,8 +144,7 @@ class SQLiteBackend:
         link = file.take()
         commit = link.commit
         if commit is not None:
-            state = commit.state
-            head = commit.head()
+            state, head = commit.state, commit.head()
             if head == state[0]:
                 known = state[1]
                 try:

@@ -56,6 +56,7 @@ def renewer(server: Server) -> Renew:
     backend, read_two, swap, encoded = registry.backend, registry.read_two, registry.swap, registry.encoded
     events, is_plain = registry.events, not registry.has_hooks
     secrets: Secrets | None = None
+    nobody = (None, None, None, server.policy, inf)
 
     def renew(form: Parameters, credentials: Credentials | None, addresses: Addresses) -> Answer:
         nonlocal secrets
@@ -66,13 +67,13 @@ def renewer(server: Server) -> Renew:
         if client_id is None or raw is None:
             return _renew_oddly(server, form, credentials, addresses)
         # Client and grant together: to a store across the network a second read would be a trip of its own.
-        grant_id, known = raw[ID_PART], known_clients.get(client_id)
+        grant_id = raw[ID_PART]
         key = b"g" + grant_id
-        client_key = (own_keys.get(client_id) or key_of(client_id)) if known is None else known.key
+        client_key, client_body, client, policy, noted_at = known_clients.get(client_id, nobody)
+        client_key = client_key or own_keys.get(client_id) or key_of(client_id)
         found, entry = (None, backend.get(key)) if client_key is None else read_two(client_key, key)
-        if known is None or credentials is not None or found is None or found[0] != known.body:
-            known = recognise(client_id, credentials, client_key, found)
-        _, _, client, policy, noted_at = known
+        if client is None or credentials is not None or found is None or found[0] != client_body:
+            _, _, client, policy, noted_at = recognise(client_id, credentials, client_key, found)
         asked = None
         if "scope" in values or "resource" in values:
             asked = asked_for(server, form, addresses, grant_id)
