@@ -55,6 +55,12 @@ def select(requested: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
     A request may write scheme and host in upper case, the default port, and one slash more or less where
     there is no path. Raises InvalidTarget for anything else, also for a URL below a known one.
     """
+    return _selected(tuple(requested), tuple(known))
+
+
+@lru_cache(64)
+def _selected(requested: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...]:
+    """`select`. MCP clients name the same resource in every renewal."""
     if not requested:
         return (known[0],)
     return tuple(sorted({_canonical(text, known) for text in requested}))
