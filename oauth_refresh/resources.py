@@ -66,21 +66,6 @@ def _selected(requested: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, 
     return tuple(sorted({_canonical(text, known) for text in requested}))
 
 
-def narrow(requested: Sequence[str], granted: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
-    """The audience of a token under a grant that has `granted`: all of it if nothing is requested.
-
-    Each requested one must be a granted one, or a known one below a granted one: a token for the base URL
-    is good for every protected path, so one for a single prefix of it is less (section 2.2). Written and
-    returned as in `select`. Raises InvalidTarget for more.
-    """
-    if not requested:
-        return tuple(sorted(set(granted)))
-    wanted = {_canonical(text, (*granted, *known)) for text in requested}
-    if not all(any(covers(audience, resource) for audience in granted) for resource in wanted):
-        raise InvalidTarget("resource goes beyond what was granted")
-    return tuple(sorted(wanted))
-
-
 def covers(audience: str, resource: str) -> bool:
     """Whether a token for `audience` is good for `resource`: the same URL, or one below it by segments."""
     return resource == audience or resource.startswith(audience.removesuffix("/") + "/")

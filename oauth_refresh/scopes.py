@@ -64,17 +64,6 @@ def of_client_itself(
     return tuple(sorted(meant or available))
 
 
-def narrow(requested: Collection[str] | None, granted: Collection[str]) -> tuple[str, ...]:
-    """The scopes of a token under a grant that has `granted` (RFC 6749 section 6).
-
-    None, empty, or tolerated names only: all of them. Raises InvalidScope if more is requested.
-    """
-    meant = set(requested or ()) - (TOLERATED - set(granted))
-    if not meant.issubset(granted):
-        raise InvalidScope("scope goes beyond what was granted")
-    return tuple(sorted(meant or set(granted)))
-
-
 def implications(direct: Mapping[str, str]) -> dict[str, frozenset[str]]:
     """All that each scope contains, itself and whatever those contain in turn; cycles make equals."""
     closed: dict[str, frozenset[str]] = {}

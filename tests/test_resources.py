@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from oauth_refresh.errors import InvalidTarget
 from oauth_refresh.resources import (
     MAX_LENGTH,
     covers,
     known_resources,
-    narrow,
     parse_resource,
     resource_url,
     select,
@@ -177,55 +174,12 @@ def test_port_80_is_the_default_of_http_only():
 
 def test_whoever_asks_for_another_hears_which_there_are() -> None:
     with pytest.raises(InvalidTarget) as refusal:
-        narrow(["https://other.example/"], [MCP], KNOWN)
+        select(["https://other.example/"], (MCP, *KNOWN))
     assert str(refusal.value) == f"resource is not one of this server's: {MCP}, {BASE}, {API}, {API}/health"
     many = [BASE, *(f"{BASE}/{number}" for number in range(100))]
     with pytest.raises(InvalidTarget) as refusal:
         select(["https://other.example/"], many)
     assert str(refusal.value) == f"resource is not one of this server's, such as {BASE}"
-
-
-NARROWED = [
-    ("nothing requested", [], (API, MCP), (API, MCP)),
-    ("one of two", [MCP], (API, MCP), (MCP,)),
-    ("all", [MCP, API], (API, MCP), (API, MCP)),
-    ("an equivalent spelling", ["HTTPS://AS.EXAMPLE/"], (BASE,), (BASE,)),
-    ("a prefix below the base", [MCP], (BASE,), (MCP,)),
-    ("a prefix below a prefix", [HEALTH], (API,), (HEALTH,)),
-    (
-        "what was granted but is known no longer",
-        ["https://as.example/old"],
-        ("https://as.example/old",),
-        None,
-    ),
-]
-
-
-@pytest.mark.requirement("RES-07")
-@pytest.mark.parametrize(
-    ("requested", "granted", "audience"), [row[1:] for row in NARROWED], ids=[row[0] for row in NARROWED]
-)
-def test_a_token_may_be_for_less_than_its_grant(requested, granted, audience):
-    assert narrow(requested, granted, KNOWN) == (granted if audience is None else audience)
-
-
-@pytest.mark.requirement("RES-07")
-@pytest.mark.parametrize(
-    ("requested", "granted"),
-    [
-        ([API], (MCP,)),
-        ([BASE], (MCP,)),
-        ([API], (HEALTH,)),
-        ([MCP, API], (MCP,)),
-        (["https://as.example/mcp/tools"], (MCP,)),
-        (["https://other.example"], (BASE,)),
-        ([MCP + "#f"], (MCP,)),
-    ],
-)
-def test_a_token_is_never_for_more_than_its_grant(requested, granted):
-    with pytest.raises(InvalidTarget):
-        narrow(requested, granted, KNOWN)
-    assert narrow([], granted, KNOWN) == granted
 
 
 @pytest.mark.parametrize(
@@ -243,17 +197,3 @@ def test_a_token_is_never_for_more_than_its_grant(requested, granted):
 )
 def test_a_token_is_good_below_its_audience_by_whole_segments(audience, resource, expected):
     assert covers(audience, resource) is expected
-
-
-resources = st.lists(st.sampled_from(KNOWN), unique=True)
-
-
-@given(resources, resources.filter(bool))
-def test_every_narrowed_audience_lies_under_the_grant(requested, granted):
-    try:
-        audience = narrow(requested, granted, KNOWN)
-    except InvalidTarget:
-        assert any(not any(covers(one, resource) for one in granted) for resource in requested)
-        return
-    assert all(any(covers(one, resource) for one in granted) for resource in audience)
-    assert audience == tuple(sorted(set(requested or granted)))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oauth_refresh.errors import InvalidScope
-from oauth_refresh.scopes import grantable, join, narrow, parse_scope
+from oauth_refresh.scopes import grantable, join, parse_scope
 
 KNOWN = ("notes:read", "notes:write", "notes:admin")
 DEFAULT = ("notes:read",)
@@ -102,7 +102,6 @@ def test_an_application_may_have_a_scope_called_email():
     known = (*KNOWN, "email")
     assert grantable(("email", "openid"), known, DEFAULT, None) == ("email",)
     assert grantable(("openid",), known, DEFAULT, None) == DEFAULT
-    assert narrow(("email",), ("email", "notes:read")) == ("email",)
 
 
 def test_an_application_without_scopes_grants_none():
@@ -110,34 +109,6 @@ def test_an_application_without_scopes_grants_none():
     assert grantable(("openid", "offline_access"), (), (), None) == ()
     with pytest.raises(InvalidScope):
         grantable(("read",), (), (), None)
-
-
-@pytest.mark.requirement("RT-15")
-@pytest.mark.requirement("CODE-10")
-@pytest.mark.parametrize(
-    ("requested", "expected"),
-    [
-        (None, ("notes:read", "notes:write")),
-        ((), ("notes:read", "notes:write")),
-        (("notes:write",), ("notes:write",)),
-        (("notes:write", "notes:read"), ("notes:read", "notes:write")),
-        (("notes:read", "offline_access", "openid"), ("notes:read",)),
-        (("offline_access",), ("notes:read", "notes:write")),
-    ],
-)
-def test_a_token_may_have_less_than_its_grant(requested, expected):
-    assert narrow(requested, ("notes:write", "notes:read")) == expected
-
-
-@pytest.mark.requirement("CODE-09")
-@pytest.mark.requirement("RT-15")
-@pytest.mark.parametrize(
-    "requested", [("notes:admin",), ("notes:read", "notes:admin"), ("nope",), ("NOTES:READ",)]
-)
-def test_a_token_never_has_more_than_its_grant(requested):
-    with pytest.raises(InvalidScope, match="beyond what was granted"):
-        narrow(requested, ("notes:read",))
-    assert narrow(("notes:read",), ("notes:read",)) == ("notes:read",)
 
 
 names = st.sets(st.sampled_from([*KNOWN, *OIDC, "nope"]))

@@ -112,7 +112,7 @@ class Endpoints:
     def application(self, method: str, path: str) -> WSGIApplication:
         """What answers requests of this method for this path, with all that can be settled before they come.
 
-        To be kept by whoever asks: a renewal takes 5 % longer where each one looks all of that up.
+        To be kept by whoever asks: a renewal takes 2 % longer where each one looks all of that up.
         """
         endpoint = self._found.get(path) or self._found_below(path)
         serve: WSGIApplication = partial(self._serve_nothing, endpoint)
