@@ -255,11 +255,17 @@ class Server:
         if self.settings.grant_lifetimes is None:
             return policy
         answer = self.settings.grant_lifetimes(grant.subject, grant.client_id, grant.scopes)
-        access, refresh = (None, None) if answer is None else answer
-        return policy.but(
-            access_ttl=policy.access_ttl if access is None else min(policy.access_ttl, access),
-            refresh_ttl=policy.refresh_ttl if refresh is None else min(policy.refresh_ttl, refresh),
-        )
+        try:
+            access, refresh = (None, None) if answer is None else answer
+            return policy.but(
+                access_ttl=policy.access_ttl if access is None else min(policy.access_ttl, access),
+                refresh_ttl=policy.refresh_ttl if refresh is None else min(policy.refresh_ttl, refresh),
+            )
+        except (TypeError, ValueError):
+            kind = type(answer).__name__
+            raise TypeError(
+                f"OAUTH_GRANT_LIFETIMES: the answer is {kind}, not None or a pair of seconds"
+            ) from None
 
     # --- scopes and resources ---------------------------------------------------------------------
 

@@ -134,10 +134,16 @@ def _events(deployment: Deployment, grant_id: str, logs: tuple[str, ...]) -> Ite
     from ..stories import Told
 
     for path in logs or _usual_logs(deployment.settings.event_log):
-        for event in read_events(path, grant_id):
-            at = _moment_of(event)
-            if event.get("grant") == grant_id and at is not None:
-                yield Told(at, str(event["event"]), event)
+        try:
+            for event in read_events(path, grant_id):
+                at = _moment_of(event)
+                if event.get("grant") == grant_id and at is not None:
+                    yield Told(at, str(event["event"]), event)
+        except OSError as error:
+            raise click.ClickException(
+                f"event log {path}: {error.strerror}: run this as the user that the server runs as, or name "
+                "an event log that you can read with --events"
+            ) from error
 
 
 def _moment_of(event: Mapping[str, object]) -> float | None:

@@ -476,6 +476,22 @@ def test_the_log_before_the_last_rotation_is_read_too_and_any_other_that_is_name
     assert stage.explain(stage.grant, "--events", f"{tmp_path}/old").happened[0] == "grant_created"
 
 
+@pytest.mark.parametrize(
+    ("name", "trouble"), [("none", "No such file or directory"), (".", "Is a directory")]
+)
+def test_a_log_that_cannot_be_read_is_named_with_what_to_do(
+    stage: Stage, tmp_path: Path, name: str, trouble: str
+) -> None:
+    path = str(tmp_path / name)
+    arguments = ["explain", "--events", path, stage.grant]
+    refused = CliRunner().invoke(main, arguments, obj=Deployment(stage.server))
+    assert refused.exit_code == 1
+    assert refused.stderr == (
+        f"Error: event log {path}: {trouble}: run this as the user that the server runs as, or name an event log "
+        "that you can read with --events\n"
+    )
+
+
 @pytest.mark.parametrize("time", ["", '"time":5,', '"time":"yesterday",', '"time":null,'])
 def test_a_line_of_the_log_without_a_time_is_left_out(stage: Stage, tmp_path: Path, time: str) -> None:
     with (tmp_path / "events.jsonl").open("a") as log:

@@ -70,11 +70,15 @@ def test_less_than_a_second_refuses_and_changes_nothing(too_short: Any) -> None:
     assert server.api(tokens["access_token"]).status == 200
 
 
-def test_a_hook_that_fails_costs_one_request_and_no_grant() -> None:
-    answers: list[Any] = [None, "soon"]
+@pytest.mark.parametrize("answer", ["soon", 600, (600,), ("1h", None), [600, 600, 600]])
+def test_a_hook_that_fails_costs_one_request_and_no_grant(
+    answer: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    answers: list[Any] = [None, answer]
     server = InProcess(grant_lifetimes=lambda *of: answers.pop(0) if answers else None)
     client = server.register()
     tokens = server.tokens(client)
     broken = server.refresh(client, tokens["refresh_token"])
     assert (broken.status, broken.json["error"]) == (500, "server_error")
+    assert f"OAUTH_GRANT_LIFETIMES: the answer is {type(answer).__name__}, not None" in caplog.text
     assert server.refresh(client, tokens["refresh_token"]).status == 200
