@@ -487,8 +487,8 @@ def test_a_log_that_cannot_be_read_is_named_with_what_to_do(
     refused = CliRunner().invoke(main, arguments, obj=Deployment(stage.server))
     assert refused.exit_code == 1
     assert refused.stderr == (
-        f"Error: event log {path}: {trouble}: run this as the user that the server runs as, or name an event log "
-        "that you can read with --events\n"
+        f"Error: event log {path}: {trouble}: run this as the user that the server runs as, "
+        "or name an event log that you can read with --events\n"
     )
 
 
