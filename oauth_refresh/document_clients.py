@@ -7,7 +7,6 @@ host that is down, or gone, logs nobody out.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -15,11 +14,11 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as TookTooLong
 from hashlib import sha256
 from typing import Protocol
-from weakref import WeakSet
 
 import msgspec
 
 from .backends.base import Backend, Entry
+from .backends.forking import renewed_in_children
 from .client_metadata import Location, is_document_url, locate
 from .clients import Client
 from .credentials import invalid_client
@@ -250,16 +249,7 @@ class DocumentClients:
         self._lock, self._flights = threading.Lock(), {}
 
 
-_all: WeakSet[DocumentClients] = WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    for documents in list(_all):
-        documents._after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+_all = renewed_in_children(DocumentClients._after_fork)
 
 
 class _Kept(msgspec.Struct, array_like=True, frozen=True):

@@ -7,8 +7,8 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timezone
-from weakref import WeakSet
 
+from .backends.forking import renewed_in_children
 from .events import log
 
 _COMPLAINT_SECONDS = 60.0
@@ -72,16 +72,7 @@ class EventLog:
         self._lock = threading.Lock()  # a thread that does not exist in the child may have held it
 
 
-_logs: WeakSet[EventLog] = WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    for event_log in list(_logs):
-        event_log._after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+_logs = renewed_in_children(EventLog._after_fork)
 
 
 def _is_at(file: int, path: str) -> bool:

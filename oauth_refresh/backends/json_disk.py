@@ -16,8 +16,8 @@ from contextlib import contextmanager, suppress
 from random import uniform
 from threading import Lock
 from time import sleep
-from weakref import WeakSet
 
+from oauth_refresh.backends.forking import renewed_in_children
 from oauth_refresh.errors import RegistryError
 
 LOCK_SUFFIX = ".lock"
@@ -325,13 +325,4 @@ def _holds(path: str, data: bytes) -> bool:
         return False
 
 
-_files: WeakSet[WholeFile] = WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    for file in list(_files):
-        file._after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+_files = renewed_in_children(WholeFile._after_fork)

@@ -11,11 +11,11 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from threading import Lock
-from weakref import WeakSet
 
 from oauth_refresh.backends import split_url
 from oauth_refresh.backends.base import Backend, Copies, Entry
 from oauth_refresh.backends.bulk import Row
+from oauth_refresh.backends.forking import renewed_in_children
 from oauth_refresh.backends.json_disk import LockedFile, Pin, WholeFile
 from oauth_refresh.backends.json_format import VERSION, Old, Record, decode, encode, record, spell, unspell
 from oauth_refresh.errors import ConfigurationError, RegistryError
@@ -267,13 +267,4 @@ def _seconds(text: str) -> float | None:
     return seconds if 0 <= seconds <= TIMEOUT_MAX else None
 
 
-_backends: WeakSet[JSONFileBackend] = WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    for backend in list(_backends):
-        backend._after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+_backends = renewed_in_children(JSONFileBackend._after_fork)

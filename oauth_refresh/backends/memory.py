@@ -6,10 +6,10 @@ import logging
 import os
 from collections.abc import Iterable, Iterator
 from threading import Lock
-from weakref import WeakSet
 
 from oauth_refresh.backends import split_url
 from oauth_refresh.backends.base import Backend, Copies, Entry
+from oauth_refresh.backends.forking import renewed_in_children
 from oauth_refresh.errors import ConfigurationError
 
 logger = logging.getLogger("oauth_refresh")
@@ -152,13 +152,4 @@ def open_url(url: str, *, base_dir: str | None = None) -> Backend:
     return MemoryBackend()
 
 
-_backends: WeakSet[MemoryBackend] = WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    for backend in list(_backends):
-        backend._after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+_backends = renewed_in_children(MemoryBackend._after_fork)

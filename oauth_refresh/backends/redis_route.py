@@ -6,18 +6,17 @@ and reads once more. A change whose outcome is unknown is never asked again.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from random import sample
 from threading import Lock
 from time import monotonic
 from typing import Any, cast
-from weakref import WeakSet
 
 from redis import exceptions
 from redis.crc import key_slot
 
+from oauth_refresh.backends.forking import renewed_in_children
 from oauth_refresh.backends.redis_link import Build, Command, Facts, Link, Server, always, connect
 from oauth_refresh.backends.redis_trouble import LostError, NotDoneError, refusal
 from oauth_refresh.backends.redis_url import Address, Place
@@ -279,13 +278,4 @@ def route_to(place: Place) -> Route:
     return {"single": Route, "sentinel": SentinelRoute, "cluster": ClusterRoute}[place.way](place)
 
 
-_routes: WeakSet[Route] = WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    for route in list(_routes):
-        route._forget()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+_routes = renewed_in_children(Route._forget)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from oauth_refresh.backends import redis_index, redis_link, redis_route
+from oauth_refresh.backends import redis_index, redis_link
 from oauth_refresh.backends.base import Entry
 from oauth_refresh.backends.redis import RedisBackend, _pages, open_url
 from oauth_refresh.backends.redis_index import NEVER_BASE, NO_HORIZON, PARTS, hash_term, part_names, read_head
@@ -424,5 +424,5 @@ def test_a_walk_that_never_gets_to_the_end_is_told(processes: list[str]) -> None
 def test_after_a_fork_no_lock_is_inherited(backend: RedisBackend) -> None:
     with backend._route._lock:
         lock = backend._route._lock
-        redis_route._after_fork_in_child()
+        backend._route._forget()
         assert backend._route._lock is not lock
