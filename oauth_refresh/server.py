@@ -264,7 +264,7 @@ class Server:
         except (TypeError, ValueError):
             kind = type(answer).__name__
             raise TypeError(
-                f"OAUTH_GRANT_LIFETIMES: the answer is {kind}, not None or a pair of seconds"
+                f"OAUTH_GRANT_LIFETIMES: the answer is {kind}, not None or a pair, each seconds or None"
             ) from None
 
     # --- scopes and resources ---------------------------------------------------------------------

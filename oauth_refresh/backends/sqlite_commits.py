@@ -47,8 +47,11 @@ State = tuple[bytes, dict[bytes, Any], int, bytes, bool]
 """A head, what was read while it stood there and is good for as long as it does, last frame and salt of the
 head, and whether it is of a commit of this process that is not in the file yet. Compared by identity."""
 
-NOTHING_READ: State = (b"", {}, -2, b"", False)
-"""No file has such a head, so nothing is ever remembered under it. No frame comes after such a one."""
+_NO_FRAME_BEFORE = -2
+"""No frame is the next one after it."""
+
+NOTHING_READ: State = (b"", {}, _NO_FRAME_BEFORE, b"", False)
+"""No file has such a head, so nothing is ever remembered under it."""
 
 
 class LastCommit:
@@ -70,7 +73,7 @@ class LastCommit:
 
     def begin_again(self, head: bytes) -> State:
         is_proof = head[_LAST_FRAME] != _NO_FRAME and head[_ONE_COPY] == head[_OTHER_COPY]
-        state: State = (b"", {}, -2, b"", False)
+        state: State = (b"", {}, _NO_FRAME_BEFORE, b"", False)
         if is_proof:
             frame, salt, _ = _commit_of(head)
             state = (head, {}, frame, salt, False)

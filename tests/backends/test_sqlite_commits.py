@@ -158,6 +158,24 @@ def test_only_the_state_from_before_its_own_commit_is_carried_on(backend: SQLite
     assert backend.get_two(KEY, OTHER) == (Entry(b"3", b"3"), Entry(b"2", b"2"))
 
 
+def test_a_frame_with_the_next_number_in_a_log_that_was_begun_anew_is_not_the_next_one(
+    backend: SQLiteBackend,
+) -> None:
+    for key in (KEY, OTHER):
+        put(backend, key, b"1")
+    (link,) = backend._file._open_links()
+    assert link.commit is not None
+    backend.get_two(KEY, OTHER)
+    before = link.commit.state
+    link.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
+    for number in range(before[2] + 1):
+        link.execute("UPDATE record SET body = ? WHERE key = ?", (b"%d" % (number + 2), OTHER))
+    assert sqlite_commits._commit_of(link.commit.head())[0] == before[2] + 1
+    link.commit.wrote(before, KEY, Entry(b"1", b"1"))
+    newest = b"%d" % (before[2] + 2)
+    assert backend.get_two(KEY, OTHER) == (Entry(b"1", b"1"), Entry(newest, newest))
+
+
 def test_what_a_slow_reader_brings_is_not_kept_over_a_commit(
     backend: SQLiteBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -360,3 +360,24 @@ def test_whoever_connects_a_client_starts_housekeeping_anew_after_the_clock_was_
     server.clock.now = right
     server.send("GET", path)
     assert housekeeping.due_at == right + 3600
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        pytest.param("POST", "/oauth/token", id="whatever is answered"),
+        pytest.param("GET", "/oauth/nothing", id="what is not there"),
+        pytest.param("GET", "/oauth/token", id="another method"),
+    ],
+)
+def test_a_request_starts_housekeeping_when_it_is_due(server: InProcess, method: str, path: str) -> None:
+    housekeeping = server.middleware.server.housekeeping
+    server.send(method, path)
+    due_at = housekeeping.due_at
+    assert 0 <= due_at - server.clock() <= 3600
+    server.clock.forward(due_at - server.clock() - 1)
+    server.send(method, path)
+    assert housekeeping.due_at == due_at
+    server.clock.forward(2)
+    server.send(method, path)
+    assert housekeeping.due_at == server.clock() + 3600
