@@ -134,9 +134,10 @@ class Settings:
     cors_origins: tuple[str, ...] = setting(
         ("*",),
         addresses.ORIGINS,
-        """The web pages whose scripts may call the token, registration and revocation endpoints, read the
-        metadata, and reach protected paths. Every origin is fitting where tokens are sent in a header and
-        cookies mean nothing. The login and consent pages are never open to other origins.""",
+        """The web pages whose scripts may call the token, registration and revocation endpoints, and read the
+        metadata and why a protected path refused them. (That they may call the application is for the
+        application to say: preflights are passed on to it.) Every origin is fitting where tokens are sent in
+        a header and cookies mean nothing. The login and consent pages are never open to other origins.""",
     )
     trusted_proxies: tuple[str, ...] = setting(
         (),

@@ -7,6 +7,7 @@ import sys
 
 import click
 
+from ..errors import RegistryError
 from .deployment import Deployment, on_deployment
 from .showing import confirm, counted, json_option, show_json, yes_option
 
@@ -95,8 +96,18 @@ def remove(deployment: Deployment, name: str, keep_grants: bool, file: str | Non
     registry = None if keep_grants else deployment.registry
     alive = 0 if registry is None else sum(each.revoked_at is None for each in registry.list(subject=name))
     confirm(f"Remove the user {name!r} and end {counted(alive, 'grant')}?", yes)
-    remove_user(path, name)
+    # First, for a registry that fails must leave a command that can be given again.
     ended = 0 if registry is None else registry.revoke_subject(name, "user_removed")
+    remove_user(path, name)
+    if registry is not None:
+        # The user may have allowed one more meanwhile.
+        try:
+            ended += registry.revoke_subject(name, "user_removed")
+        except RegistryError as error:
+            raise click.ClickException(
+                f"user {name} removed, {counted(ended, 'grant')} ended. Whether one was made meanwhile "
+                f"is unknown ({error}): {deployment.program} grant revoke --subject {name}"
+            ) from error
     click.echo(f"user {name} removed, {counted(ended, 'grant')} ended")
 
 

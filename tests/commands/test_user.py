@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from oauth_refresh.errors import RegistryError
+from oauth_refresh.registry import TokenRegistry
 from oauth_refresh.server import Server
 from oauth_refresh.users import UsersFile
 
@@ -50,6 +54,35 @@ def test_removing_a_user_ends_what_programs_may_do_in_that_name(run: Run, server
     assert ended is not None
     assert ended.revoked_why == "user_removed"
     assert "there is no user 'alice'" in error(run("user", "remove", "alice", "-y"))
+
+
+@pytest.mark.parametrize("fails_at", [1, 2])
+def test_a_registry_that_fails_leaves_something_to_be_done_again(
+    run: Run, server: Server, monkeypatch: pytest.MonkeyPatch, fails_at: int
+) -> None:
+    run("user", "add", "alice", "--password-stdin", input="x\n")
+    issued = server.registry.create_with_refresh("alice", [])
+    revoke, calls = TokenRegistry.revoke_subject, []
+
+    def failing(self: TokenRegistry, subject: str, why: str = "") -> int:
+        calls.append(subject)
+        if len(calls) == fails_at:
+            raise RegistryError("the database is locked")
+        return revoke(self, subject, why)
+
+    monkeypatch.setattr(TokenRegistry, "revoke_subject", failing)
+    told = error(run("user", "remove", "alice", "-y"))
+    assert "the database is locked" in told
+    if fails_at == 1:
+        assert ok(run("user", "list")) == "alice\n"
+        assert ok(run("user", "remove", "alice", "-y")) == "user alice removed, 1 grant ended\n"
+    else:
+        assert told.startswith("Error: user alice removed, 1 grant ended. ")
+        assert told.endswith("grant revoke --subject alice")
+    assert ok(run("user", "list")) == ""
+    ended = server.registry.get(issued.grant_id)
+    assert ended is not None
+    assert ended.revoked_why == "user_removed"
 
 
 def test_grants_can_be_left_alone(run: Run, server: Server) -> None:
