@@ -210,7 +210,7 @@ def test_5b_a_change_of_the_secret_that_is_half_done(clinic: Clinic) -> None:
     only(found, "warning", "same secret", "half done", "Restart the hosts")
 
 
-@pytest.mark.parametrize(("seconds", "way"), [(300, "ahead"), (-300, "behind")])
+@pytest.mark.parametrize(("seconds", "way"), [(300, "ahead"), (-300, "behind"), (40 * 86400, "ahead")])
 def test_6_a_clock_that_is_wrong(clinic: Clinic, seconds: float, way: str) -> None:
     found = clinic.examine(clinic.serve(clock=lambda: time.time() + seconds))
     only(found, "error", "clock", f"seconds {way} of this host's", "Run NTP")
