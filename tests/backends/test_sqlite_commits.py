@@ -19,6 +19,7 @@ from oauth_refresh.backends import sqlite_commits
 from oauth_refresh.backends.base import Backend, Entry
 from oauth_refresh.backends.sqlite import SQLiteBackend
 from oauth_refresh.backends.sqlite_commits import LastCommit
+from oauth_refresh.backends.sqlite_file import Link
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only here is anything kept")
 
@@ -142,36 +143,36 @@ def test_a_swap_that_changes_nothing_hides_no_commit(backend: SQLiteBackend, pat
     assert body_of(backend, b"k") == b"3"
 
 
-def test_only_the_state_from_before_its_own_commit_is_carried_on(backend: SQLiteBackend, path: Path) -> None:
-    """A thread looked after our commit, and then another program committed: the one since is not ours."""
+def both_known(backend: SQLiteBackend) -> tuple[Link, LastCommit, sqlite_commits.State]:
+    """The one connection, and what is remembered of both keys."""
     for key in (KEY, OTHER):
         put(backend, key, b"1")
     (link,) = backend._file._open_links()
     assert link.commit is not None
     backend.get_two(KEY, OTHER)
-    before = link.commit.state
+    return link, link.commit, link.commit.state
+
+
+def test_only_the_state_from_before_its_own_commit_is_carried_on(backend: SQLiteBackend, path: Path) -> None:
+    """A thread looked after our commit, and then another program committed: the one since is not ours."""
+    link, commit, before = both_known(backend)
     link.execute("UPDATE record SET body = ? WHERE key = ?", (b"3", KEY))
     backend.get_two(KEY, OTHER)
-    assert link.commit.state is not before
+    assert commit.state is not before
     elsewhere(path, OTHER, b"2")
-    link.commit.wrote(before, KEY, Entry(b"3", b"3"))
+    commit.wrote(before, KEY, Entry(b"3", b"3"))
     assert backend.get_two(KEY, OTHER) == (Entry(b"3", b"3"), Entry(b"2", b"2"))
 
 
 def test_a_frame_with_the_next_number_in_a_log_that_was_begun_anew_is_not_the_next_one(
     backend: SQLiteBackend,
 ) -> None:
-    for key in (KEY, OTHER):
-        put(backend, key, b"1")
-    (link,) = backend._file._open_links()
-    assert link.commit is not None
-    backend.get_two(KEY, OTHER)
-    before = link.commit.state
+    link, commit, before = both_known(backend)
     link.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
     for number in range(before[2] + 1):
         link.execute("UPDATE record SET body = ? WHERE key = ?", (b"%d" % (number + 2), OTHER))
-    assert sqlite_commits._commit_of(link.commit.head())[0] == before[2] + 1
-    link.commit.wrote(before, KEY, Entry(b"1", b"1"))
+    assert sqlite_commits._commit_of(commit.head())[0] == before[2] + 1
+    commit.wrote(before, KEY, Entry(b"1", b"1"))
     newest = b"%d" % (before[2] + 2)
     assert backend.get_two(KEY, OTHER) == (Entry(b"1", b"1"), Entry(newest, newest))
 
