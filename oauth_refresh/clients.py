@@ -140,8 +140,7 @@ class Clients:
         self._failures = failures
         self._clock = clock
         # So often that what is left of `used_ttl` is always longer than a grant lives that was just renewed.
-        self.noted_for = inf if used_ttl is None else used_ttl - min(_NOTED_EVERY_MAX, idle_ttl / 2)
-        """A client that is kept for no more seconds than these is due for `mark_used`."""
+        self._noted_for = inf if used_ttl is None else used_ttl - min(_NOTED_EVERY_MAX, idle_ttl / 2)
         self.own_keys: dict[str, bytes] = {}
         """Of clients that are kept as records of their own, by their ids: those asked for last."""
 
@@ -242,7 +241,7 @@ class Clients:
 
     def mark_used(self, client: Client) -> None:
         """A user has let this client in, or still does: keep it for as long as that may be of use."""
-        if client.used and self._is_kept_long(client):
+        if self._clock() < self.noted_at(client):
             return
         if (documents := self._documents_for(client.client_id)) is not None:
             documents.mark_used(client)
@@ -253,16 +252,17 @@ class Clients:
         if entry is None:
             return
         stored = client_of(entry.body)
-        if stored.forget_at is None or (stored.used and self._is_kept_long(stored)):
+        if stored.forget_at is None or self._clock() < self.noted_at(stored):
             return
         until = None if self._used_ttl is None else self._clock() + self._used_ttl
         # Losing this swap means that another request has done the same.
         self._swap(entry, msgspec.structs.replace(stored, used=True, forget_at=until))
 
-    def _is_kept_long(self, client: Client) -> bool:
-        """Whether the last note of its use is so young that no other is needed."""
-        clock = self._clock
-        return client.forget_at is None or client.forget_at - clock() > self.noted_for
+    def noted_at(self, client: Client) -> float:
+        """From when on its use is to be noted (seconds since 1970): the last note is so young until then."""
+        if not client.used:
+            return -inf
+        return inf if client.forget_at is None else client.forget_at - self._noted_for
 
     def _swap(self, entry: Entry | None, client: Client, copies: Copies = "none") -> bool:
         key = _key(client.client_id)

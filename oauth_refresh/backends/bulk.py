@@ -20,6 +20,9 @@ T = TypeVar("T")
 Row = tuple[bytes, bytes, "float | None", tuple[bytes, ...]]
 """A record to be stored: key, body, expires_at (seconds since 1970, None for never) and index terms."""
 
+ReadTwo = Callable[[bytes, bytes], tuple[Entry | None, Entry | None]]
+"""How two records are read, by their keys."""
+
 
 class Bulk(Protocol):
     """What a backend may offer."""
@@ -41,11 +44,10 @@ def create_many(backend: Backend, rows: Sequence[Row]) -> int:
     return sum(backend.swap(key, None, body, expires_at, terms) for key, body, expires_at, terms in rows)
 
 
-def reader_of_two(backend: Backend) -> Callable[[bytes, bytes], tuple[Entry | None, Entry | None]]:
+def reader_of_two(backend: Backend) -> ReadTwo:
     """Its `get_two`, and for a backend that has none what asks it twice."""
-    if hasattr(backend, "get_two"):
-        return cast("Any", backend).get_two  # type: ignore[no-any-return]
-    return lambda first, second: (backend.get(first), backend.get(second))
+    own: ReadTwo | None = getattr(backend, "get_two", None)
+    return own or (lambda first, second: (backend.get(first), backend.get(second)))
 
 
 def get_two(backend: Backend, first: bytes, second: bytes) -> tuple[Entry | None, Entry | None]:

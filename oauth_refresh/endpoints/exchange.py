@@ -89,10 +89,7 @@ def granted(server: Server, client: Client | None, answer: Issue | Refuse, prese
     if not isinstance(answer, Issue):
         raise error_of(answer, presented)
     if client is not None:
-        # Asked of every renewal, before any call is made for it.
-        until = client.forget_at
-        if not client.used or (until is not None and until - server.clock() <= server.clients.noted_for):
-            note_use(server, client)
+        note_use(server, client)
     scope = " ".join(answer.rights.scopes)
     members = Members(answer.access_token, "Bearer", answer.expires_in, answer.refresh_token, scope)
     return encode(members)

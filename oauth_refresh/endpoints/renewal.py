@@ -133,11 +133,8 @@ class _Renewing:
             client = clients.authenticate(credentials or Credentials(client_id), seen)
         if "refresh_token" not in client.grant_types:
             raise _may_not_refresh()
-        noted_at = -inf
-        if client.used:
-            noted_at = inf if client.forget_at is None else client.forget_at - clients.noted_for
         body = None if found is None else found[0]
-        known = _Known(key, body, client, self._server.policy_for(client), noted_at)
+        known = _Known(key, body, client, self._server.policy_for(client), clients.noted_at(client))
         if is_named:
             if len(self.known) >= _KNOWN_MAX:
                 self.known.clear()
