@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from oauth_refresh import grants
 from oauth_refresh.cases import Ask, Case, Event, Issue, Policy, Refuse
 from oauth_refresh.pkce import kept
-from oauth_refresh.plain_renewals import Plain, issue_of, renew_plainly
+from oauth_refresh.plain_renewals import Plain, issue_of, plain_renewals
 from oauth_refresh.records import Access, Code, Grant, decode, encode, forget_at
 from oauth_refresh.tokens import Presented, Secrets, read
 
@@ -101,16 +101,8 @@ def plainly(case: Case) -> Plain | None:
         return None
     asked = None if ask.scopes is None and ask.resources is None else (ask.scopes, ask.resources)
     presented = case.presented
-    return renew_plainly(
-        case.grant,
-        presented.hash,
-        presented.secret,
-        ask.client_id,
-        asked,
-        case.now,
-        case.policy,
-        case.secrets,
-    )
+    renew = plain_renewals(case.policy, case.secrets)
+    return renew(case.grant, presented.hash, presented.secret, ask.client_id, asked, case.now)
 
 
 class Played:

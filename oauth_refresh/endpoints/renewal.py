@@ -18,13 +18,13 @@ from ..credentials import Credentials, invalid_client
 from ..errors import InvalidGrant, UnauthorizedClient
 from ..events import everywhere, level_of, log
 from ..parameters import Parameters
-from ..plain_renewals import Asked, renew_plainly
+from ..plain_renewals import Asked, RenewPlainly, never, plain_renewals
 from ..reading_ahead import NOTHING_SEEN, Found
 from ..records import Grant, decode
 from ..refusals import error_of
 from ..responses import Answer
 from ..server import Server
-from ..tokens import ID_PART, REFRESH, SECRET_PART, Presented, Secrets, raw_refresh, refresh_of
+from ..tokens import ID_PART, REFRESH, SECRET_PART, Presented, raw_refresh, refresh_of
 from .exchange import Members, asked_for, encode, granted, note_use, presented_as
 
 Renew = Callable[[Parameters, "Credentials | None", Addresses], Answer]
@@ -41,6 +41,7 @@ class _Known(NamedTuple):
     body: bytes | None
     client: Client
     policy: Policy
+    plainly: RenewPlainly
     noted_at: float
     """From then on its use is to be noted (seconds since 1970)."""
 
@@ -55,11 +56,9 @@ def renewer(server: Server) -> Renew:
     known_clients, recognise = renewing.known, renewing.recognise
     backend, read_two, swap, encoded = registry.backend, registry.read_two, registry.swap, registry.encoded
     events, is_plain = registry.events, not registry.has_hooks
-    secrets: Secrets | None = None
-    nobody = (None, None, None, server.policy, inf)
+    nobody = (None, None, None, server.policy, never, inf)
 
     def renew(form: Parameters, credentials: Credentials | None, addresses: Addresses) -> Answer:
-        nonlocal secrets
         values = form.values
         client_id = values.get("client_id") if credentials is None else credentials.client_id
         ascii_text = values.get("refresh_token", "").encode()
@@ -69,11 +68,11 @@ def renewer(server: Server) -> Renew:
         # Client and grant together: to a store across the network a second read would be a trip of its own.
         grant_id = raw[ID_PART]
         key = b"g" + grant_id
-        client_key, client_body, client, policy, noted_at = known_clients.get(client_id, nobody)
+        client_key, client_body, client, policy, plainly, noted_at = known_clients.get(client_id, nobody)
         client_key = client_key or own_keys.get(client_id) or key_of(client_id)
         found, entry = (None, backend.get(key)) if client_key is None else read_two(client_key, key)
         if client is None or credentials is not None or found is None or found[0] != client_body:
-            _, _, client, policy, noted_at = recognise(client_id, credentials, client_key, found)
+            _, _, client, policy, plainly, noted_at = recognise(client_id, credentials, client_key, found)
         asked = None
         if "scope" in values or "resource" in values:
             asked = asked_for(server, form, addresses, grant_id)
@@ -86,10 +85,8 @@ def renewer(server: Server) -> Renew:
                 grant = last[1]
             else:
                 grant = decode(body, grant_id)
-            if secrets is None:
-                secrets = registry.secrets
-            secret, now = raw[SECRET_PART], clock()
-            plain = renew_plainly(grant, token_hash, secret, client.client_id, asked, now, policy, secrets)
+            now = clock()
+            plain = plainly(grant, token_hash, raw[SECRET_PART], client.client_id, asked, now)
             if plain is None:
                 judged = (entry, grant)
             else:
@@ -134,7 +131,9 @@ class _Renewing:
         if "refresh_token" not in client.grant_types:
             raise _may_not_refresh()
         body = None if found is None else found[0]
-        known = _Known(key, body, client, self._server.policy_for(client), clients.noted_at(client))
+        policy = self._server.policy_for(client)
+        plainly = plain_renewals(policy, self._server.registry.secrets)
+        known = _Known(key, body, client, policy, plainly, clients.noted_at(client))
         if is_named:
             if len(self.known) >= _KNOWN_MAX:
                 self.known.clear()
