@@ -67,6 +67,7 @@ class OAuthMiddleware:
         )
         self.settings: Settings = _of_environ(adapt(loaded))
         self.server = Server(self.settings, base_dir=base_dir, clock=clock)
+        _ = self.server.users  # a file that cannot be read shows now
         self.registry = self.server.registry
         self._endpoints = Endpoints(self.server)
         self._owns = self._endpoints.owns

@@ -8,7 +8,7 @@ import os
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from functools import cached_property, partial
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
@@ -169,7 +169,6 @@ class Server:
             wordings=load_wordings(settings.translation_folder, settings.languages),
         )
         self._secrets: Secrets | None = None
-        self._users = UsersFile(settings.users_file) if settings.users_file else None
         self.proxies = Proxies(settings.trusted_proxies)
         self._identity_keys = tuple(environ_key(header) for header in settings.identity_headers)
         self._cookies: dict[str, LoginCookies] = {}
@@ -182,6 +181,14 @@ class Server:
         if hasattr(backend, "import_old"):
             backend.import_old = self.import_old
         return backend
+
+    @cached_property
+    def users(self) -> UsersFile | None:
+        """Those in the users file. Raises `ConfigurationError`: whoever serves asks before the first request.
+
+        Commands that sign nobody in have no need of them.
+        """
+        return UsersFile(self.settings.users_file) if self.settings.users_file else None
 
     @property
     def both_registries(self) -> tuple[Backend, Backend]:
@@ -428,7 +435,7 @@ class Server:
         """
         if self.settings.password_check is not None:
             return b""
-        return None if self._users is None else self._users.proof(subject)
+        return None if self.users is None else self.users.proof(subject)
 
     def check_password(self, username: str, password: str) -> str | None:
         """The subject, or None. The settings' own callable goes before the users file."""
@@ -438,7 +445,7 @@ class Server:
                 # It may be a row's id, or how many rows there are: then everybody would be user 1.
                 raise TypeError("OAUTH_PASSWORD_CHECK: the answer is a number; True, or str(id) is needed")
             return username if answer is True else _subject(answer, "OAUTH_PASSWORD_CHECK")
-        return self._users.check(username, password) if self._users is not None else None
+        return self.users.check(username, password) if self.users is not None else None
 
     def counted_source(self, environ: Mapping[str, Any]) -> str | None:
         """As `Proxies.counted_source`."""

@@ -143,10 +143,10 @@ def _fallback_is_another_registry(settings: Settings) -> Iterator[Disagreement]:
 def _users_can_be_read(settings: Settings) -> Iterator[Disagreement]:
     if settings.users_file is None:
         return
-    from .users import UsersFile
+    from .users import users_in
 
     try:
-        UsersFile(settings.users_file)
+        users_in(settings.users_file)
     except ConfigurationError as error:
         for problem in error.problems:
             yield "users_file", problem

@@ -26,6 +26,7 @@ def load_settings(
     defaults: Mapping[str, object] | None = None,
     config_file: str | None = None,
     quietly: bool = False,
+    for_server: bool = True,
 ) -> Settings:
     """Read and check the settings of all layers; the later ones win, key by key.
 
@@ -37,7 +38,8 @@ def load_settings(
 
     Raises ConfigurationError with all mistakes at once, one line each, none with a secret in it. Unknown
     OAUTH_ keys in the environment and in `config`, where applications keep their own, are logged instead,
-    and so is what is more likely a mistake; not if `quietly`, for who loads them once more.
+    and so is what is more likely a mistake; not if `quietly`, for who loads them once more. Only `for_server`
+    has the users file to be there, for who signs nobody in has no need of it.
     """
     layers = lay_all(
         (about.name for about in declarations()),
@@ -53,7 +55,7 @@ def load_settings(
         origins=MappingProxyType({about.name: _origin(about, given) for about in declarations()}),
         warnings=tuple(layers.warnings),
     )
-    unread = frozenset(given).difference(chosen)
+    unread = frozenset(given).difference(chosen) | (frozenset() if for_server else {"users_file"})
     problems = [*layers.problems, *problems, *_judge(settings, given, unread)]
     if problems:
         raise ConfigurationError(problems)

@@ -2,6 +2,9 @@
 
 The file holds one user per line, `name:hash`, the hash made by `werkzeug.security`. Blank lines and lines
 that begin with `#` mean nothing. Names are compared exactly, after Unicode normalization (NFC).
+
+A line that is wrong counts for nobody, and is told; the others count. So one slip of an editor keeps one user
+out, and neither the others nor a worker that starts.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import stat
 import string
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from hashlib import sha256
 from typing import NamedTuple
@@ -23,6 +26,7 @@ from .events import log
 
 NAME_LENGTH_MAX = 255
 _PROOF_BYTES = 12
+_TOLD_MAX = 8
 
 _DEFAULT_METHOD = "scrypt:32768:8:1"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -31,15 +35,15 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 class UsersFile:
     """The users of one file, which is read again when it changes. Safe to use from many threads.
 
-    Raises `ConfigurationError` if the file cannot be read or any line is wrong, with every mistake in it. A
-    mistake made later does not stop the login: it is logged once as an error, and the users of the last good
-    version stay.
+    Lines that are wrong are logged once, as an error. Raises `ConfigurationError` if the file cannot be read
+    or has nothing but mistakes; if that comes later, it is logged once, and the users of before stay.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = os.fspath(path)
-        stamp, text = _read(self._path)
-        self._state: tuple[_Stamp | None, _Users] = (stamp, _Users.of(_parse(text, self._path)))
+        stamp, found = _usable(self._path)
+        self._state: tuple[_Stamp | None, _Users] = (stamp, _Users.of(found.hashes))
+        _tell(found.problems)
 
     def check(self, name: str, password: str) -> str | None:
         """The subject, which is the user's name as the file spells it, or None. An unknown name costs as much
@@ -70,16 +74,24 @@ class UsersFile:
         return users
 
     def _reload(self, stamp: _Stamp | None, users: _Users) -> _Users:
+        problems: Sequence[str] = ()
         try:
-            stamp, text = _read(self._path)
-            users = _Users.of(_parse(text, self._path))
+            stamp, found = _usable(self._path)
+            users, problems = _Users.of(found.hashes), found.problems
             if users.hashes == {} != self._state[1].hashes:
                 log.warning("users file %s: there is no user in it any more", self._path)
         except ConfigurationError as error:
-            log.error("the users of the last good version stay: %s", "; ".join(error.problems))
+            log.error("the users of before stay: %s", _some(error.problems))
         # The bad version is remembered too: it is reported once, not at every login.
         self._state = (stamp, users)
+        _tell(problems)
         return users
+
+
+def users_in(path: str | os.PathLike[str]) -> tuple[list[str], tuple[str, ...]]:
+    """The names in this users file, and what is wrong with single lines. Raises as `UsersFile` does."""
+    _, found = _usable(os.fspath(path))
+    return list(found.hashes), found.problems
 
 
 def check_from_mapping(users: Mapping[str, str]) -> Callable[[str, str], str | None]:
@@ -173,23 +185,49 @@ def _read(path: str) -> tuple[_Stamp, bytes]:
         raise ConfigurationError(f"users file {path}: {error.strerror or error}") from error
 
 
-def _parse(text: bytes, path: str) -> dict[str, str]:
-    """Names and hashes. No mistake is reported with what the line holds: that could be a password."""
-    users: dict[str, str] = {}
+class _Found(NamedTuple):
+    """What a users file holds: names with their hashes, and what is wrong with the other lines."""
+
+    hashes: dict[str, str]
+    problems: tuple[str, ...]
+
+
+def _usable(path: str) -> tuple[_Stamp, _Found]:
+    stamp, text = _read(path)
+    found = _parse(text, path)
+    if found.problems and not found.hashes:
+        raise ConfigurationError(found.problems)
+    return stamp, found
+
+
+def _parse(text: bytes, path: str) -> _Found:
+    """No mistake is reported with what the line holds: that could be a password."""
+    hashes: dict[str, str] = {}
     lines: dict[str, int] = {}
     problems = []
     for number, text_of_line in enumerate(text.removeprefix(_BYTE_ORDER_MARK).split(b"\n"), 1):
         line = _line(text_of_line)
-        problem = (
-            f"{line.name!r} is in line {lines[line.name]} already" if line.name in lines else line.problem
-        )
+        problem = line.problem
+        if line.name in lines:
+            # Nobody knows which of the two passwords is meant.
+            problem = f"{line.name!r} is in line {lines[line.name]} as well, and neither counts"
+            hashes.pop(line.name, None)
+        elif line.name:
+            hashes[line.name], lines[line.name] = line.hashed, number
         if problem is not None:
             problems.append(f"users file {path}, line {number}: {problem}")
-        elif line.name:
-            users[line.name], lines[line.name] = line.hashed, number
+    return _Found(hashes, tuple(problems))
+
+
+def _tell(problems: Sequence[str]) -> None:
     if problems:
-        raise ConfigurationError(problems)
-    return users
+        log.error("lines that count for nobody, while the others do: %s", _some(problems))
+
+
+def _some(problems: Sequence[str]) -> str:
+    """As many as a line of a log has room for."""
+    more = len(problems) - _TOLD_MAX
+    return "; ".join(problems[:_TOLD_MAX]) + (f"; and {more} more" if more > 0 else "")
 
 
 class _Line(NamedTuple):
@@ -281,7 +319,9 @@ class _Change:
         if self._may_be_absent and not os.path.exists(self._path):
             return
         _, text = _read(self._path)
-        _parse(text, self._path)
+        if problems := _parse(text, self._path).problems:
+            # Which user such a line is meant for is not known.
+            raise ConfigurationError(problems)
         self.lines = text.removeprefix(_BYTE_ORDER_MARK).removesuffix(b"\n").split(b"\n")
         self._keep_access(os.stat(self._path))
 

@@ -12,7 +12,7 @@ from werkzeug.security import generate_password_hash
 
 from oauth_refresh import users
 from oauth_refresh.errors import ConfigurationError
-from oauth_refresh.users import UsersFile, add_user, check_from_mapping, remove_user
+from oauth_refresh.users import UsersFile, add_user, check_from_mapping, remove_user, users_in
 
 
 def hash_of(password: str, method: str = "scrypt:1024:1:1") -> str:
@@ -22,6 +22,7 @@ def hash_of(password: str, method: str = "scrypt:1024:1:1") -> str:
 
 ALICE = f"alice:{hash_of('correct horse')}\n"
 BOB = f"bob:{hash_of('battery staple')}\n"
+CAROL = f"carol:{hash_of('tea')}\n"
 
 
 @pytest.fixture(autouse=True)
@@ -122,23 +123,56 @@ MISTAKES = {
         f"bob:scrypt:1023:1:1$salt${DIGEST}",
         "a hash whose method this Python does not know: use scrypt or pbkdf2 of werkzeug.security",
     ),
-    "twice": (ALICE, "'alice' is in line 2 already"),
+    "twice": (ALICE, "'alice' is in line 2 as well, and neither counts"),
 }
 
 
 @pytest.mark.parametrize(("line", "reason"), MISTAKES.values(), ids=MISTAKES.keys())
 def test_a_mistake_is_told_with_its_line_and_reason_and_never_with_a_password(
-    path: Path, line: str, reason: str
+    path: Path, line: str, reason: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    path.write_text(f"# users\n{ALICE}\n{line}")
-    with pytest.raises(ConfigurationError) as error:
-        UsersFile(path)
-    assert error.value.problems == (f"users file {path}, line 4: {reason}",)
-    assert "hunter2" not in str(error.value)
+    path.write_text(f"# users\n{ALICE}{CAROL}{line}")
+    file = UsersFile(path)
+    mistake = f"users file {path}, line 4: {reason}"
+    assert caplog.messages == [f"lines that count for nobody, while the others do: {mistake}"]
+    assert caplog.records[0].levelname == "ERROR"
+    assert users_in(path)[1] == (mistake,)
+    assert "hunter2" not in caplog.text
+    assert file.check("carol", "tea") == "carol"
+    assert file.names() == [*(() if line == ALICE else ("alice",)), "carol"]
 
 
-def test_all_mistakes_are_told_at_once(path: Path) -> None:
-    path.write_bytes(b"hunter2\n" + ALICE.encode() + b"b\xe9:x\n")
+@pytest.mark.parametrize("again", [ALICE, "alice:" + hash_of("another one")], ids=["same", "other"])
+def test_of_a_name_that_stands_twice_no_password_counts(path: Path, again: str) -> None:
+    path.write_text(f"{ALICE}{BOB}{again.strip()}\n{ALICE}")
+    file = UsersFile(path)
+    assert file.names() == ["bob"]
+    assert file.check("alice", "correct horse") is None
+    assert file.check("alice", "another one") is None
+    assert len(users_in(path)[1]) == 2
+
+
+def test_a_mistake_made_later_keeps_out_one_user_as_in_a_worker_that_starts(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path.write_text(ALICE + BOB + CAROL)
+    file = UsersFile(path)
+    path.write_text(BOB + "carol:hunter2\n")
+    for each in (file, UsersFile(path), file):
+        assert each.names() == ["bob"]
+    told = f'users file {path}, line 2: no hash by werkzeug.security, such as "scrypt:32768:8:1$salt$digest"'
+    assert caplog.messages == [f"lines that count for nobody, while the others do: {told}"] * 2
+
+
+def test_a_file_of_another_kind_does_not_flood_the_log(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path.write_text(ALICE + "hunter2\n" * 1000)
+    UsersFile(path)
+    assert caplog.text.count("no colon") == 8
+    assert caplog.messages[0].endswith("; and 992 more")
+
+
+def test_a_file_with_nothing_but_mistakes_stops_the_start_with_all_of_them(path: Path) -> None:
+    path.write_bytes(b"hunter2\n# alice\nb\xe9:x\n")
     with pytest.raises(ConfigurationError) as error:
         UsersFile(path)
     assert error.value.problems == (
@@ -176,7 +210,7 @@ def test_a_replacement_of_the_same_size_and_time_is_noticed(path: Path) -> None:
 
 
 @pytest.mark.parametrize("broken", ["hunter2\n", None], ids=["mistake", "removed"])
-def test_a_mistake_made_later_keeps_the_last_good_users_and_is_logged_once(
+def test_a_file_that_is_spoilt_later_keeps_the_last_good_users_and_is_logged_once(
     path: Path, broken: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = UsersFile(path)
@@ -271,10 +305,10 @@ def test_a_user_that_cannot_be_is_refused_and_the_file_stays(path: Path, name: s
 
 
 def test_a_file_with_mistakes_is_not_changed(path: Path) -> None:
-    path.write_text("hunter2\n")
-    with pytest.raises(ConfigurationError, match="line 1"):
+    path.write_text(f"{ALICE}hunter2\n")
+    with pytest.raises(ConfigurationError, match="line 2"):
         add_user(path, "bob", "battery staple")
-    assert path.read_text() == "hunter2\n"
+    assert path.read_text() == f"{ALICE}hunter2\n"
     assert os.listdir(path.parent) == ["users.txt"]
 
 

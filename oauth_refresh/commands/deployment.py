@@ -58,13 +58,13 @@ class Deployment:
 
     @cached_property
     def settings(self) -> Settings:
-        """The settings, checked as a whole. Raises `ConfigurationError`."""
+        """The settings, checked as a whole, but for the users. Raises `ConfigurationError`."""
         if self._server is not None:
             return self._server.settings
         from ..setting_loading import load_settings
 
         _find_modules_like_a_server()
-        return load_settings(keywords=self._named, config_file=self._config)
+        return load_settings(keywords=self._named, config_file=self._config, for_server=False)
 
     @property
     def is_unconfigured(self) -> bool:

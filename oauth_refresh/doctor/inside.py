@@ -7,18 +7,19 @@ import secrets
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from ipaddress import ip_network
 
 from ..backends.base import Backend
 from ..durations import format_duration
-from ..errors import RegistryError
+from ..errors import ConfigurationError, RegistryError
 from ..events import log
 from ..proxies import UNIX
 from ..server import Server
 from ..setting_values import encode_secret
 from ..settings import Settings
 from ..signing_in import REMEDY, checks_passwords, nobody_can
-from ..users import UsersFile
+from ..users import users_in
 from . import Finding, error, ok, warning
 
 SHORT_GRACE = 30.0
@@ -44,6 +45,7 @@ def examine(server: Server) -> Iterator[Finding]:
     yield from _secret(settings, server.backend)
     yield from _registry(settings, server.backend)
     yield from _users(settings)
+    yield from _mistakes_in_users_file(settings.users_file)
     yield from _proxies(settings)
     yield from _protection(settings, server)
     yield from _grace(settings)
@@ -212,9 +214,24 @@ def _users(settings: Settings) -> Iterator[Finding]:
         )
     if settings.users_file is not None:
         yield from _private("sign-in", [settings.users_file])
-        if not UsersFile(settings.users_file).names():
-            text = f"There is no user in {settings.users_file}."
-            yield warning("sign-in", text, "oauth-refresh user add NAME")
+        with suppress(ConfigurationError):
+            if not users_in(settings.users_file)[0]:
+                text = f"There is no user in {settings.users_file}."
+                yield warning("sign-in", text, "oauth-refresh user add NAME")
+
+
+def _mistakes_in_users_file(path: str | None) -> Iterator[Finding]:
+    """Those that every server logs when it reads the file."""
+    if path is None:
+        return
+    try:
+        _, mistakes = users_in(path)
+    except ConfigurationError as trouble:
+        for problem in trouble.problems:
+            yield error("sign-in", f"No worker can start: {problem}.", "Mend the file, or put a copy back.")
+        return
+    for problem in mistakes:
+        yield error("sign-in", f"This line counts for nobody: {problem}.", "Mend it, or take it out.")
 
 
 def _proxies(settings: Settings) -> Iterator[Finding]:

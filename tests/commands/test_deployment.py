@@ -35,6 +35,20 @@ def test_another_registry_is_another_registry_under_any_host(server: Server, tmp
     assert "there is no registry at" in refused.stderr
 
 
+@pytest.mark.parametrize("text", ["alice:hunter2\n", None], ids=["mistakes alone", "not there"])
+def test_a_users_file_is_no_matter_of_commands_that_sign_nobody_in(
+    run: Run, server: Server, tmp_path: Path, text: str | None
+) -> None:
+    grant_id = server.registry.create("alice", []).grant_id
+    (tmp_path / "users").unlink()
+    if text is not None:
+        (tmp_path / "users").write_text(text)
+    assert ok(run("grant", "revoke", grant_id, "--yes")) == "1 grant ended\n"
+    assert ok(run("client", "list", "--json")) == "[]\n"
+    for command in (["purge"], ["settings"], ["init"], ["explain", grant_id]):
+        assert run(*command).exit_code == 0, command
+
+
 def test_callables_of_the_settings_are_found_from_the_working_directory(
     run: Run, environ: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -383,6 +383,25 @@ def test_21_an_issuer_without_tls(clinic: Clinic) -> None:
     assert "Put TLS in front" in found.text
 
 
+def test_a_users_file_with_wrong_lines(clinic: Clinic) -> None:
+    with (clinic.folder / "users").open("a") as users:
+        users.write("bob:hunter2\n")
+    found = clinic.examine(OAUTH_ISSUER="")
+    assert ("error", "sign-in") in found.wrong
+    assert f"This line counts for nobody: users file {clinic.folder}/users, line 3: no hash" in found.text
+    assert "hunter2" not in found.text
+
+
+@pytest.mark.parametrize("text", ["bob:hunter2\n", None], ids=["mistakes alone", "not there"])
+def test_a_users_file_without_which_no_worker_starts(clinic: Clinic, text: str | None) -> None:
+    (clinic.folder / "users").unlink()
+    if text is not None:
+        (clinic.folder / "users").write_text(text)
+    found = clinic.examine(OAUTH_ISSUER="")
+    assert ("error", "sign-in") in found.wrong
+    assert f"No worker can start: users file {clinic.folder}/users" in found.text
+
+
 def test_22_files_that_every_account_can_read(clinic: Clinic) -> None:
     open_backend(f"sqlite://{clinic.folder}/oauth.db", announce=False).get(b"key")
     (clinic.folder / "oauth.db").chmod(0o644)
