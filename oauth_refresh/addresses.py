@@ -10,12 +10,14 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
+from .events import Events
 from .resources import resource_url
 
 _LOOPBACK_HOST = re.compile(r"(?i:localhost|127\.\d{1,3}\.\d{1,3}\.\d{1,3}|\[::1\])(:\d{1,5})?")
 _REMEMBERED_MAX = 64
 
 NOT_CONFIGURED = "OAUTH_ISSUER is not set, so only loopback hosts are served: set it to the public https URL"
+_TOLD_LENGTH_MAX = 255
 
 
 class Addresses(NamedTuple):
@@ -61,8 +63,7 @@ class AddressBook:
         """The addresses to answer with, or None: no issuer is configured and the host is not loopback."""
         if self.configured is not None:
             return self.configured
-        scheme = environ.get("wsgi.url_scheme", "http")
-        host = environ.get("HTTP_HOST") or f"{environ.get('SERVER_NAME')}:{environ.get('SERVER_PORT')}"
+        scheme, host = environ.get("wsgi.url_scheme", "http"), _host_of(environ)
         key = (scheme, host, environ.get("SCRIPT_NAME", ""))
         found = self._seen.get(key)
         if found is None and _LOOPBACK_HOST.fullmatch(host):
@@ -74,3 +75,13 @@ class AddressBook:
             if len(self._seen) < _REMEMBERED_MAX:
                 self._seen[key] = found
         return found
+
+
+def _host_of(environ: Mapping[str, Any]) -> str:
+    return environ.get("HTTP_HOST") or f"{environ.get('SERVER_NAME')}:{environ.get('SERVER_PORT')}"
+
+
+def tell_not_configured(events: Events, environ: Mapping[str, Any]) -> None:
+    """Say in the log why this request, for which there are no addresses, is answered 500."""
+    host = _host_of(environ)[:_TOLD_LENGTH_MAX]
+    events.emit_sparingly("issuer_not_set", {"host": host, "reason": NOT_CONFIGURED}, "", 60)

@@ -42,6 +42,7 @@ CATALOGUE: Mapping[str, str] = MappingProxyType(
         "scopes_left_out": "a client asked for scopes that it cannot have, and is given the others",
         "request_refused": "an endpoint refused a request before any code or token was judged",
         "registry_unavailable": "the registry cannot answer, clients hear 503; at most one in ten seconds",
+        "issuer_not_set": "a host other than loopback was asked for, which needs OAUTH_ISSUER: answered 500",
         "client_registered": "a client registered itself, or was registered by a command",
         "client_document_read": "a client's metadata document was read for the first time, or had changed",
         "client_document_refused": "a client's metadata document could not be fetched, or is wrong",
@@ -70,7 +71,7 @@ WARNINGS = frozenset(
         "user_not_believed",
     }
 )
-ERRORS = frozenset({"registry_unavailable"})
+ERRORS = frozenset({"registry_unavailable", "issuer_not_set"})
 _LEVELS = {**dict.fromkeys(WARNINGS, logging.WARNING), **dict.fromkeys(ERRORS, logging.ERROR)}
 
 _KEPT_BACK_MAX = 1024

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from . import cors
-from .addresses import NOT_CONFIGURED, AddressBook, Addresses
+from .addresses import NOT_CONFIGURED, AddressBook, Addresses, tell_not_configured
 from .cases import Refuse
 from .errors import RegistryError
 from .identity import Identity
@@ -223,6 +223,7 @@ class Guard:
         return self._for_browsers(environ, _refusal(503, "temporarily_unavailable", text, retry))
 
     def _not_configured(self, environ: WSGIEnvironment) -> Refusal:
+        tell_not_configured(self._events, environ)
         return self._for_browsers(environ, _refusal(500, "server_error", NOT_CONFIGURED))
 
     def _for_browsers(self, environ: WSGIEnvironment, refusal: Refusal) -> Refusal:

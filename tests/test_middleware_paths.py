@@ -221,6 +221,18 @@ def test_another_host_is_not_served_without_an_issuer(
     assert server.send("GET", "/open", b"", {"Host": host}).status == 200
 
 
+@pytest.mark.parametrize("path", ["/api", "/oauth/token"])
+def test_that_the_issuer_is_missing_stands_in_the_log_once_a_minute(
+    server: InProcess, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    for host in ('notes.example"\x1b', "x" * 9999, "127.0.0.1"):
+        server.send("POST", path, b"", {"Host": host})
+    (told,) = [record for record in caplog.records if "issuer_not_set" in record.message]
+    assert told.levelname == "ERROR"
+    reason = NOT_CONFIGURED["error_description"]
+    assert told.message == f"""issuer_not_set host='notes.example"\\x1b' reason={reason!r} count=1"""
+
+
 @pytest.mark.requirement("Q-21")
 @pytest.mark.requirement("WSGI-01")
 def test_the_host_header_is_not_believed() -> None:

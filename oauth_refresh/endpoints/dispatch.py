@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from werkzeug.wrappers import Request, Response
 
 from .. import cors
-from ..addresses import NOT_CONFIGURED, Addresses
+from ..addresses import NOT_CONFIGURED, Addresses, tell_not_configured
 from ..errors import OAuthError, RegistryError
 from ..responses import ANSWER_HEADERS, Answer, error_response, json_response, prefers_json
 from ..server import Server
@@ -123,6 +123,7 @@ class Endpoints:
 
     def _serving(self, endpoint: Endpoint) -> WSGIApplication:
         server, answer, failed, cors_headers = self._server, endpoint.answer, self._failed, self._cors_headers
+        homeless = self._homeless
         clock, housekeeping = server.clock, server.housekeeping
         configured, addresses_of = server.addresses.configured, server.addresses.of
         to_anyone = self._cors if endpoint.shared else ()
@@ -132,7 +133,7 @@ class Endpoints:
             response: Response | Answer
             try:
                 addresses = configured or addresses_of(environ)
-                response = _homeless() if addresses is None else answer(server, environ, addresses)
+                response = homeless(environ) if addresses is None else answer(server, environ, addresses)
             except Exception as error:
                 response = failed(endpoint, environ, error)
             if clock() >= housekeeping.due_at:
@@ -145,6 +146,10 @@ class Endpoints:
             return _sent(response, more, environ, start_response)
 
         return serve
+
+    def _homeless(self, environ: WSGIEnvironment) -> Response:
+        tell_not_configured(self._server.events, environ)
+        return json_response({"error": "server_error", "error_description": NOT_CONFIGURED}, 500)
 
     def _serve_nothing(
         self, endpoint: Endpoint | None, environ: WSGIEnvironment, start_response: StartResponse
@@ -269,10 +274,6 @@ def _sent(
     for name, value in more:
         response.headers.add(name, value)
     return response(environ, start_response)
-
-
-def _homeless() -> Response:
-    return json_response({"error": "server_error", "error_description": NOT_CONFIGURED}, 500)
 
 
 def _empty(headers: list[tuple[str, str]]) -> Response:
