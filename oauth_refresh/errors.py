@@ -66,6 +66,10 @@ class RequestTooLarge(InvalidRequest):
     status = 413
 
 
+class LengthRequired(InvalidRequest):
+    status = 411
+
+
 class InvalidClient(OAuthError):
     """For a client that is unknown or failed to authenticate, and for nothing else: clients register anew."""
 

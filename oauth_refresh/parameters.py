@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 from werkzeug.wrappers import Request
 
-from .errors import InvalidRequest, RequestTooLarge
+from .errors import InvalidRequest, LengthRequired, RequestTooLarge
 from .values import Value
 
 if TYPE_CHECKING:
@@ -173,11 +173,14 @@ _decoded_url = lru_cache(256)(_decoded)
 
 
 def read_body(environ: WSGIEnvironment) -> bytes:
-    """The body, at most 64 KiB of it. Raises `RequestTooLarge`."""
+    """The body, at most 64 KiB. Raises `RequestTooLarge`, and `LengthRequired` where nobody knows its end."""
     announced = environ.get("CONTENT_LENGTH", "")
     is_number = announced.isdecimal() and announced.isascii() and len(announced) <= _DIGITS_MAX
     if is_number and (length := int(announced)) <= BODY_BYTES_MAX:
         return _read_on(environ, b"", length)
+    if not announced and environ.get("HTTP_TRANSFER_ENCODING") and not environ.get("wsgi.input_terminated"):
+        # The server hands chunks over only to applications that know its ways: read, it would be empty.
+        raise LengthRequired("the body came in chunks, which this server does not take: send Content-Length")
     # One byte more: Werkzeug cuts a body without a length off at its limit and says nothing.
     request = Request(environ)
     request.max_content_length = BODY_BYTES_MAX + 1

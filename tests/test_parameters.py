@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from werkzeug.test import EnvironBuilder
 
-from oauth_refresh.errors import InvalidRequest, RequestTooLarge
+from oauth_refresh.errors import InvalidRequest, LengthRequired, RequestTooLarge
 from oauth_refresh.parameters import (
     BODY_BYTES_MAX,
     FORM,
@@ -227,6 +227,16 @@ def test_a_chunked_body_is_read_no_further_than_the_limit() -> None:
     assert len(read_body(chunked(BytesIO(b"x" * BODY_BYTES_MAX)))) == BODY_BYTES_MAX
     with pytest.raises(RequestTooLarge):
         read_body(chunked(BytesIO(b"x" * (BODY_BYTES_MAX + 1))))
+
+
+def test_chunks_that_the_server_does_not_take_apart_are_not_an_empty_body() -> None:
+    environ = {**chunked(BytesIO(b"grant_type=refresh_token")), "CONTENT_TYPE": FORM}
+    del environ["wsgi.input_terminated"]
+    with pytest.raises(LengthRequired, match="send Content-Length") as refused:
+        read_form(environ)
+    assert (refused.value.status, refused.value.code) == (411, "invalid_request")
+    # Without any body there is nothing whose length is missing.
+    assert read_body(streamed(BytesIO(b""), None)) == b""
 
 
 @pytest.mark.requirement("HTTP-12")
