@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import stat
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timezone
@@ -45,16 +47,14 @@ class EventLog:
         file = self._current()
         whole = b"\n" + line if self._torn else line
         # After a line that a full disk cut short the next one begins on a line of its own.
-        self._torn = os.write(file, whole) < len(whole)
+        self._torn = _write(file, whole) < len(whole)
 
     def _current(self) -> int:
         """The open file, if it still is the one at the path; else the one that is."""
         if self._file is not None and not _is_at(self._file, self._path):
             self._close()
         if self._file is None:
-            # Not blocking: a pipe without a reader must not hold up a request.
-            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0)
-            self._file = os.open(self._path, flags | getattr(os, "O_CLOEXEC", 0), 0o600)
+            self._file = _open(self._path)
         return self._file
 
     def _close(self) -> None:
@@ -73,6 +73,35 @@ class EventLog:
 
 
 _logs = renewed_in_children(EventLog._after_fork)
+
+
+def _open(path: str) -> int:
+    # Not blocking: a pipe without a reader must not hold up a request.
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0)
+    try:
+        return os.open(path, flags | getattr(os, "O_CLOEXEC", 0), 0o600)
+    except OSError as error:
+        # A socket cannot be opened by its path, also where it is one's own output, as it is under systemd.
+        if error.errno != errno.ENXIO:
+            raise
+        for output in (1, 2):
+            if _is_at(output, path):
+                return os.dup(output)
+        raise
+
+
+def _write(file: int, line: bytes) -> int:
+    """How many bytes were taken."""
+    if not stat.S_ISSOCK(os.fstat(file).st_mode):
+        return os.write(file, line)
+    # Not `socket`, which gevent replaces: its sockets would change how the process's output blocks.
+    import _socket
+
+    output = _socket.socket(fileno=os.dup(file))
+    try:
+        return output.send(line, _socket.MSG_DONTWAIT)
+    finally:
+        output.close()
 
 
 def _is_at(file: int, path: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +50,45 @@ def test_a_file_that_was_renamed_is_made_anew(event_log: EventLog, path: Path) -
     event_log("login", {"subject": "third"})
     assert [told["subject"] for told in read_events(str(path.with_suffix(".1")))] == ["first"]
     assert [told["subject"] for told in read_events(str(path))] == ["third"]
+
+
+_TO_OUTPUT = """
+import logging, sys
+from oauth_refresh.event_log import EventLog
+logging.basicConfig(filename=sys.argv[2])
+events = EventLog(sys.argv[1], lambda: 0.0)
+for number in range(int(sys.argv[3])):
+    events("login", {"subject": number})
+"""
+
+
+@pytest.mark.parametrize("output", ["/dev/stdout", "/dev/stderr", "a link"])
+def test_an_output_that_is_a_socket_is_written_to(tmp_path: Path, output: str) -> None:
+    """As under systemd, where it leads to the journal."""
+    path = output
+    if output == "a link":
+        path = str(tmp_path / "link")
+        os.symlink("/dev/stdout", path)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        end = theirs.fileno()
+        stdout, stderr = (None, end) if output == "/dev/stderr" else (end, None)
+        command = [sys.executable, "-c", _TO_OUTPUT, path, str(tmp_path / "log"), "3"]
+        subprocess.run(command, check=True, timeout=60, stdout=stdout, stderr=stderr)
+        theirs.close()
+        with ours.makefile() as lines:
+            assert [json.loads(line)["subject"] for line in lines] == [0, 1, 2]
+    assert (tmp_path / "log").read_text() == ""
+
+
+def test_an_output_that_nobody_reads_holds_nothing_up(tmp_path: Path) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        command = [sys.executable, "-c", _TO_OUTPUT, "/dev/stdout", str(tmp_path / "log"), "20000"]
+        subprocess.run(command, check=True, timeout=60, stdout=theirs.fileno())
+        assert os.get_blocking(theirs.fileno()), "the output is no longer what it was for others"
+    (told,) = (tmp_path / "log").read_text().splitlines()
+    assert "the event log /dev/stdout cannot be written, events are missing" in told
 
 
 def test_a_file_that_cannot_be_written_is_reported_once_a_minute_and_costs_nobody_an_answer(
