@@ -50,6 +50,7 @@ class Deployment:
         alone = {"registry": registry, "registry_fallback": None}
         self._named = named or ({} if registry is None else alone)
         self._config = config
+        self._has_warned = False
 
     @property
     def program(self) -> str:
@@ -147,6 +148,11 @@ class Deployment:
         lack = self.lacks_registry
         if lack and not (to_fill and self._server is not None):
             raise click.ClickException(lack)
+        if not self.backend.shared and not self._has_warned:
+            self._has_warned = True
+            _warn(
+                "the registry is memory:, which each process has for itself: a running server has another"
+            )
 
     @property
     def backend(self) -> Backend:
@@ -168,12 +174,14 @@ def _warn_of_another_account(registry: str | None) -> None:
         return
     # Windows knows no user ids.
     if owner is not None and hasattr(os, "geteuid") and owner != os.geteuid():
-        click.secho(
-            f"warning: {registry} belongs to another account (user id {owner}): run this as that one, "
-            "so that the server can use the files that this makes",
-            fg="yellow",
-            err=True,
+        _warn(
+            f"{registry} belongs to another account (user id {owner}): run this as that one, "
+            "so that the server can use the files that this makes"
         )
+
+
+def _warn(text: str) -> None:
+    click.secho(f"warning: {text}", fg="yellow", err=True)
 
 
 def with_plain_errors(command: Callable[P, R]) -> Callable[P, R]:

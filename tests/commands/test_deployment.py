@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -153,6 +154,16 @@ def test_a_registry_in_memory_is_not_for_commands(run: Run, environ: dict[str, s
         refused = run(*command)
         assert (refused.exit_code, refused.stdout) == (1, "")
         assert "the registry is memory:, which is the server's own" in refused.stderr
+
+
+def test_a_registry_in_memory_that_flask_hands_in_is_said_to_be_another_than_the_servers() -> None:
+    app = Flask("notes")
+    app.config.update(OAUTH_REGISTRY="memory:", SECRET_KEY="a server secret of enough bytes")
+    OAuthRefresh(app, protect={"/api": ""})
+    listed = app.test_cli_runner().invoke(args=["oauth", "grant", "list", "--subject", "alice", "--json"])
+    assert json.loads(listed.stdout) == []
+    (line,) = listed.stderr.splitlines()
+    assert line.startswith("warning: the registry is memory:, which each process has for itself")
 
 
 def test_where_no_scope_is_known_the_commands_of_flask_are_named(
