@@ -40,9 +40,10 @@ Plain = tuple[Grant, str, str, int, float]
 """The record to store, access and refresh token, for how many seconds the first is good, and when the record
 may be forgotten. The rights are the grant's."""
 
-RenewPlainly = Callable[[Grant, bytes, bytes, "str | None", "Asked | None", float], "Plain | None"]
+RenewPlainly = Callable[[Grant, bytes, bytes, "str | None", "Asked | None", float, Secrets], "Plain | None"]
 """What is answered to a refresh token, given the grant, the token's hash and the secret in it, the client,
-what that asks for, and the time. None for whatever may be anything but plain: nothing is refused here."""
+what that asks for, the time, and the server secrets. None for whatever may be anything but plain: nothing is
+refused here."""
 
 _Basis = tuple[bytes, tuple[str, ...], tuple[str, ...]]
 _Line = tuple[_Basis, bytes, bytes, bytes, bytes, bytes]
@@ -55,16 +56,16 @@ _lines: dict[bytes, _Line] = {}
 
 
 @lru_cache(64)
-def plain_renewals(policy: Policy, secrets: Secrets) -> RenewPlainly:
+def plain_renewals(policy: Policy) -> RenewPlainly:
     """How renewals under this policy are answered where `grants.refresh` would answer with a rotation without
     peculiarities. What follows from the policy is settled here, so whoever asks often had better keep it.
     """
     # A lifetime may be "not a number", as an operator's hook may answer.
     is_plain = policy.access_ttl >= 1 and policy.refresh_ttl >= 1 and policy.issue_refresh
-    return _plain_renewals(policy, secrets.keys[0]) if is_plain else never
+    return _plain_renewals(policy) if is_plain else never
 
 
-def _plain_renewals(policy: Policy, key: bytes) -> RenewPlainly:
+def _plain_renewals(policy: Policy) -> RenewPlainly:
     access_ttl, refresh_ttl, half_of_grace = policy.access_ttl, policy.refresh_ttl, policy.grace / 2
     rotations_kept = policy.catch_up_generations if policy.reuse == "catch-up" else 0
 
@@ -75,6 +76,7 @@ def _plain_renewals(policy: Policy, key: bytes) -> RenewPlainly:
         client_id: str | None,
         asked: Asked | None,
         now: float,
+        secrets: Secrets,
     ) -> Plain | None:
         access, expires_at, grant_end = grant.access, grant.refresh_expires_at, grant.ends_at
         if (
@@ -91,7 +93,7 @@ def _plain_renewals(policy: Policy, key: bytes) -> RenewPlainly:
 
         # The pair: `tokens.derive` and the two methods of its link.
         grant_id, generation = grant.id, grant.generation + 1
-        seed, basis = grant.seed, (key, grant.scopes, grant.resources)
+        seed, basis = grant.seed, (secrets.keys[0], grant.scopes, grant.resources)
         line = _lines.get(seed)
         if line is None or line[0] != basis:
             line = _remember(seed, basis)

@@ -101,8 +101,8 @@ def plainly(case: Case) -> Plain | None:
         return None
     asked = None if ask.scopes is None and ask.resources is None else (ask.scopes, ask.resources)
     presented = case.presented
-    renew = plain_renewals(case.policy, case.secrets)
-    return renew(case.grant, presented.hash, presented.secret, ask.client_id, asked, case.now)
+    renew = plain_renewals(case.policy)
+    return renew(case.grant, presented.hash, presented.secret, ask.client_id, asked, case.now, case.secrets)
 
 
 class Played:

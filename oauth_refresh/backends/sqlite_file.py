@@ -101,6 +101,8 @@ class Link:
         """Until then it may read without another look at whether `path` still leads to its file."""
         self.sure_until = 0.0
         """Until then it may write without one, where that does no harm: `LastCommit.is_ours_alone`."""
+        self.bound: type[bytes] | type[bytearray] = bytes
+        """For whoever prepared the link: as what bytes are handed to SQLite."""
         self.hasher: Any = None
         """For whoever prepared the link: a keyed hash, to be copied."""
         self.hashes: dict[tuple[bytes, ...], bytes] = {}

@@ -150,9 +150,7 @@ class Deployment:
             raise click.ClickException(lack)
         if not self.backend.shared and not self._has_warned:
             self._has_warned = True
-            _warn(
-                "the registry is memory:, which each process has for itself: a running server has another"
-            )
+            _warn("the registry is memory:, which each process has for itself: a running server has another")
 
     @property
     def backend(self) -> Backend:

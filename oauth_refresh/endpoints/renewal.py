@@ -24,7 +24,7 @@ from ..records import Grant, decode
 from ..refusals import error_of
 from ..responses import Answer
 from ..server import Server
-from ..tokens import ID_PART, REFRESH, SECRET_PART, Presented, raw_refresh, refresh_of
+from ..tokens import ID_PART, REFRESH, SECRET_PART, Presented, Secrets, raw_refresh, refresh_of
 from .exchange import Members, asked_for, encode, granted, note_use, presented_as
 
 Renew = Callable[[Parameters, "Credentials | None", Addresses], Answer]
@@ -56,9 +56,11 @@ def renewer(server: Server) -> Renew:
     known_clients, recognise = renewing.known, renewing.recognise
     backend, read_two, swap, encoded = registry.backend, registry.read_two, registry.swap, registry.encoded
     events, is_plain = registry.events, not registry.has_hooks
+    secrets: Secrets | None = None
     nobody = (None, None, None, server.policy, never, inf)
 
     def renew(form: Parameters, credentials: Credentials | None, addresses: Addresses) -> Answer:
+        nonlocal secrets
         values = form.values
         client_id = values.get("client_id") if credentials is None else credentials.client_id
         ascii_text = values.get("refresh_token", "").encode()
@@ -85,8 +87,10 @@ def renewer(server: Server) -> Renew:
                 grant = last[1]
             else:
                 grant = decode(body, grant_id)
+            if secrets is None:
+                secrets = registry.secrets
             now = clock()
-            plain = plainly(grant, token_hash, raw[SECRET_PART], client.client_id, asked, now)
+            plain = plainly(grant, token_hash, raw[SECRET_PART], client.client_id, asked, now, secrets)
             if plain is None:
                 judged = (entry, grant)
             else:
@@ -132,8 +136,7 @@ class _Renewing:
             raise _may_not_refresh()
         body = None if found is None else found[0]
         policy = self._server.policy_for(client)
-        plainly = plain_renewals(policy, self._server.registry.secrets)
-        known = _Known(key, body, client, policy, plainly, clients.noted_at(client))
+        known = _Known(key, body, client, policy, plain_renewals(policy), clients.noted_at(client))
         if is_named:
             if len(self.known) >= _KNOWN_MAX:
                 self.known.clear()

@@ -6,19 +6,21 @@ import multiprocessing
 import os
 import sqlite3
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from threading import Barrier, Event, Timer
 from time import monotonic
+from typing import Any
 
 import pytest
 
 from oauth_refresh.backends import open_backend
 from oauth_refresh.backends.base import Entry
 from oauth_refresh.backends.sqlite import SQLiteBackend
+from oauth_refresh.errors import RegistryError
 from tests.backends.children import in_a_child
 
 NOW = 1_900_000_000.0
@@ -304,3 +306,44 @@ def test_a_read_and_a_rotation_are_one_statement_each(backend: SQLiteBackend) ->
         key, Entry(entry.body + b"1", entry.body + b"1"), entry.body + b"2", expires_at, index
     )
     assert [statement.split()[0] for statement in asked] == ["UPDATE"]
+
+
+def _lives_with_adapter(path: Path, kind: type, adapt: Callable[[Any], Any]) -> list[bytes]:
+    """The bodies of a record over its life, in a process whose application has this adapter."""
+    sqlite3.register_adapter(kind, adapt)
+    backend = SQLiteBackend(str(path))
+    bodies = []
+    for body in (b"one", b"", b"\0 three"):
+        assert backend.swap(b"key", backend.get(b"key"), body, NOW, [b"term"])
+        SQLiteBackend(str(path)).swap(b"other", None, os.urandom(8))  # so that nothing is remembered
+        (one, _) = backend.get_two(b"key", b"none")
+        assert one == backend.get(b"key")
+        assert one is not None
+        bodies.append(one.body)
+    assert list(backend.find(b"term")) == [b"key"]
+    return bodies
+
+
+@pytest.mark.parametrize(
+    ("kind", "adapt"),
+    [
+        pytest.param(bytearray, bytearray.hex, id="bytearray: other"),
+        pytest.param(bytearray, lambda _: 1 / 0, id="bytearray: error"),
+        pytest.param(bytearray, bytes, id="bytearray: same"),
+        pytest.param(bytes, memoryview, id="bytes: same"),
+    ],
+)
+def test_an_applications_adapter_changes_no_record(
+    path: Path, kind: type, adapt: Callable[[Any], Any]
+) -> None:
+    assert in_a_child(lambda: _lives_with_adapter(path, kind, adapt)) == [b"one", b"", b"\0 three"]
+
+
+def test_an_adapter_that_changes_all_bytes_is_an_error_that_names_it(path: Path) -> None:
+    def refused() -> str:
+        with pytest.raises(RegistryError) as error:
+            _lives_with_adapter(path, bytes, bytes.hex)
+        return str(error.value)
+
+    assert "this process has an adapter for bytes that changes them" in in_a_child(refused)
+    assert SQLiteBackend(str(path)).swap(b"key", None, b"one")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -111,3 +112,25 @@ def test_few_clients_are_remembered_whoever_comes(server: InProcess, monkeypatch
         assert server.refresh(client, token).status == 200
         assert client.client_id in renewing.known
         assert len(renewing.known) <= 3
+
+
+@pytest.mark.parametrize("reuse", ["revoke", "catch-up"])
+def test_an_everyday_renewal_asks_the_plain_way_alone(reuse: str) -> None:
+    """To ask one rule after the other takes a third longer, and would be seen in the figures alone."""
+    server = InProcess(reuse_policy=reuse)
+    client = server.register()
+    token = server.tokens(client)["refresh_token"]
+    server.registry._refresh = lambda case: pytest.fail("the rules were asked")
+    for _ in range(3):
+        token = server.refresh(client, token).json["refresh_token"]
+
+
+def test_a_request_refused_for_what_it_asks_draws_no_secret(tmp_path: Path) -> None:
+    configured = {"probe": {"redirect_uris": ["https://app.example/cb"]}}
+    server = InProcess(registry=f"sqlite://{tmp_path}/oauth.db", secret_key=None, clients=configured)
+    client = Registered("probe")
+    token = "ort_" + 91 * "A"
+    assert server.refresh(client, token, scope='a"b').json["error"] == "invalid_scope"
+    assert not (tmp_path / "oauth.db.secret").exists()
+    assert server.refresh(client, token).json["error"] == "invalid_grant"
+    assert (tmp_path / "oauth.db.secret").exists()
