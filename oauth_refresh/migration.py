@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 
 from .backends.base import Backend
 from .backends.bulk import Row, batches, create_many, get_many
-from .backends.moving import MOVED, MovingBackend, left_by_a_move
+from .backends.moving import MOVED, MovingBackend, is_arriving, is_marker, left_by_a_move
 from .errors import RegistryError
 from .kinds import HOUSEKEEPING, SERVER_SECRET, describe
 
@@ -35,6 +35,10 @@ class Tally:
     there_already: int = 0
     kept: int = 0
     """Those that the other registry has in another state, which is newer for all that is known."""
+    markers: int = 0
+    """Those in whose place the other registry has a marker: it was itself moved away from."""
+    arriving: int = 0
+    """Those that the other registry has from a live move that is not finished."""
     expired: int = 0
     moved_before: int = 0
     unreadable: int = 0
@@ -49,6 +53,21 @@ class Tally:
 def keys_to_move(source: Backend) -> Iterable[bytes]:
     """All keys but those that every registry has for itself: its drawn secret, and when it was purged."""
     return (key for key in source.keys(b"") if key[:1] not in (SERVER_SECRET, HOUSEKEEPING))
+
+
+def in_the_way(source: Backend, target: Backend, *, clock: Callable[[], float] = time.time) -> Tally:
+    """What moves of its own have left in the target: `markers` in place of records that the source has, and
+    all that is `arriving`.
+
+    Grants and clients are looked at. Keys of other kinds may be claimed anew while a move goes on.
+    """
+    tally = Tally()
+    for keys in batches(itertools.chain(target.keys(b"g"), target.keys(b"c")), PART):
+        found = get_many(target, keys)
+        tally.arriving += sum(map(is_arriving, found.values()))
+        marked = [key for key, body in found.items() if is_marker(body)]
+        tally.markers += len(_rows(get_many(source, marked), Tally(), clock())) if marked else 0
+    return tally
 
 
 def copy(source: Backend, target: Backend, tell: Tell, *, clock: Callable[[], float] = time.time) -> Tally:
@@ -80,13 +99,7 @@ def verify(source: Backend, target: Backend, tell: Tell, *, clock: Callable[[], 
         tally = Tally(looked_at=len(keys))
         rows = _rows(get_many(source, keys), tally, clock())
         found = get_many(target, [key for key, *_ in rows])
-        for key, body, _, _ in rows:
-            if key not in found:
-                tally.missing += 1
-            elif found[key] == body:
-                tally.there_already += 1
-            else:
-                tally.kept += 1
+        tally.add(_compared(rows, found))
         return tally
 
     return _in_parts(keys_to_move(source), part, tell)
@@ -120,6 +133,8 @@ def _move_part(backend: MovingBackend, keys: Sequence[bytes]) -> Tally:
                 tally.moved_before += 1
             elif backend.move(key):
                 tally.copied += 1
+            elif not gone and is_marker(new.get(key, b"")):
+                tally.markers += 1
         except RegistryError:
             # One that this release cannot read, or trouble with a store: which one, asking it again tells.
             backend.new.get(key)
@@ -164,7 +179,24 @@ def _store(target: Backend, rows: Sequence[Row], tally: Tally) -> None:
     tally.copied += created
     if created == len(rows):
         return
-    found = get_many(target, [key for key, *_ in rows])
-    same = sum(found.get(key) == body for key, body, *_ in rows)
-    tally.there_already += same - created
-    tally.kept += len(rows) - same
+    compared = _compared(rows, get_many(target, [key for key, *_ in rows]))
+    compared.there_already -= created
+    compared.missing = 0  # told by the comparison at the end
+    tally.add(compared)
+
+
+def _compared(rows: Sequence[Row], found: dict[bytes, bytes]) -> Tally:
+    tally = Tally()
+    for key, body, _, _ in rows:
+        there = found.get(key)
+        if there is None:
+            tally.missing += 1
+        elif there == body:
+            tally.there_already += 1
+        elif is_marker(there):
+            tally.markers += 1
+        elif is_arriving(there):
+            tally.arriving += 1
+        else:
+            tally.kept += 1
+    return tally

@@ -85,6 +85,16 @@ def left_by_a_move(body: bytes) -> Left:
     return Left(state, None if isinstance(state, _Done) else state.body)
 
 
+def is_marker(body: bytes) -> bool:
+    """Whether the record went, or is about to go, to another registry: this one alone cannot serve it."""
+    return isinstance(left_by_a_move(body).state, _Marker | _Done)
+
+
+def is_arriving(body: bytes) -> bool:
+    """Whether a record has come here by a move that is not finished: both registries together serve it."""
+    return isinstance(left_by_a_move(body).state, _Arriving)
+
+
 def refuse_moved(body: bytes) -> None:
     """Raise `RegistryError` for a record on the move: for readers whose records have no format byte."""
     if body.startswith(MOVED):

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -36,6 +37,8 @@ def migrate(source: str, target: str, *, live: bool, config: str | None) -> None
     With --live the servers run on, with OAUTH_REGISTRY=TARGET and OAUTH_REGISTRY_FALLBACK=SOURCE on all of
     them; what they have not moved yet is moved now. After it, remove OAUTH_REGISTRY_FALLBACK.
 
+    A TARGET that was itself moved away from with --live is refused: it answers 503 for what it gave away.
+
     A run that was cut off is simply run again.
 
     \b
@@ -56,6 +59,8 @@ def migrate(source: str, target: str, *, live: bool, config: str | None) -> None
             "moved" if live else "copied": str(tally.copied),
             "there already": tally.there_already or None,
             "there in another state, kept": tally.kept or None,
+            "markers of a move in their place": tally.markers or None,
+            "arriving by a live move": tally.arriving or None,
             "expired, left behind": tally.expired or None,
             "moved before": tally.moved_before or None,
         }
@@ -63,8 +68,20 @@ def migrate(source: str, target: str, *, live: bool, config: str | None) -> None
     _judge(tally)
 
 
+_MARKED = (
+    "cannot be taken over: in their place the target holds markers, for it was itself moved away from with "
+    "--live, and a server on it answers 503 for them; stay with the source, and name an empty target"
+)
+_ARRIVING = (
+    "arriving in the target by a live move that was not finished: finish that first, with "
+    "oauth-refresh migrate --live, the registry that they come from, and this target"
+)
+
+
 def _judge(tally: Tally) -> None:
     wrong = {
+        _MARKED: tally.markers,
+        _ARRIVING: tally.arriving,
         "of a format that this release cannot read: update it": tally.unreadable,
         "still missing in the target: is a server writing to the source? run it again": tally.missing,
     }
@@ -83,6 +100,7 @@ def _copy(server: Server) -> Tally:
     if document is not None:
         return migration.copy_rows(server.import_old(document), target)
     _look_at(source, target)
+    _judge(migration.in_the_way(source, target))
     _note_secret(carry_secret(source, target))
     total = _counted(migration.keys_to_move(source))
     with _progress("copying", total) as tell:
@@ -101,6 +119,8 @@ def _move(server: Server) -> Tally:
 
     source, target = server.both_registries
     _look_at(source, target)
+    # What is arriving is what this finishes.
+    _judge(replace(migration.in_the_way(source, target), arriving=0))
     _note_secret(carry_secret(source, target))
     with _progress("moving", _counted(migration.keys_to_move(source))) as tell:
         return migration.move(MovingBackend(target, source, server.describe), tell)
