@@ -20,7 +20,7 @@ from ..setting_values import encode_secret
 from ..settings import Settings
 from ..signing_in import REMEDY, checks_passwords, nobody_can
 from ..users import users_in
-from . import Finding, error, ok, warning
+from . import Finding, error, moves, ok, warning
 
 SHORT_GRACE = 30.0
 """Seconds. Proxies wait for a minute by default before they give a request up."""
@@ -145,6 +145,10 @@ def _registry(settings: Settings, backend: Backend) -> Iterator[Finding]:
         )
         return
     yield ok("registry", "The registry can be read and written.")
+    try:
+        yield from moves.examine(backend)
+    except RegistryError as trouble:
+        yield error("registry", f"A record of the registry cannot be read: {trouble}", _SEE_MESSAGE)
     if backend.beside is not None:
         names = ("", "-wal", "-shm", ".lock", ".secret")
         yield from _private("registry", [backend.beside + name for name in names])
