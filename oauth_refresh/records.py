@@ -118,6 +118,9 @@ _BEFORE_ID = 3
 _AFTER_ID = _BEFORE_ID + len(_ID_HEAD) + GRANT_ID_BYTES
 """Where the second field begins in what the encoder makes: an array, counted in two bytes."""
 
+_MOVED_BYTE = b"\xff"
+"""What the markers of a move of the registry begin with, and no record does."""
+
 _FORMAT_BYTE = bytes((FORMAT,))
 _FORMAT_BEFORE = bytes((FORMAT - 1,)) + _ARRAY
 _HEAD_BYTES = 2
@@ -163,6 +166,11 @@ def _with_id(body: bytes, grant_id: bytes) -> bytes:
         return b"".join((_ARRAY, b"\0", body[1:_HEAD_BYTES], _ID_HEAD, grant_id, body[_HEAD_BYTES:]))
     if body.startswith(_FORMAT_BEFORE):
         return b"".join((body[1 : 1 + _BEFORE_ID], _ID_HEAD, grant_id, body[1 + _BEFORE_ID :]))
+    if body[:1] == _MOVED_BYTE:
+        raise RegistryError(
+            f"a grant record has format {body[0]}: it has moved to another registry, or is about to: restart "
+            "this process with the settings of the others (OAUTH_REGISTRY, OAUTH_REGISTRY_FALLBACK)"
+        )
     found, age = (body[0], "a newer" if body[0] > FORMAT else "an older") if body else ("none", "another")
     raise RegistryError(
         f"a grant record has format {found}, this release reads {FORMAT - 1} and {FORMAT}: it was written by "

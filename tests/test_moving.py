@@ -33,7 +33,7 @@ def test_a_session_goes_on_in_the_new_registry_with_the_secret_that_was_drawn_fo
     assert issued.refresh_token is not None
     moving = _server(tmp_path, registry="new.db", registry_fallback="old.db")
     rotated = moving.registry.rotate_via_refresh_token(issued.refresh_token)
-    with pytest.raises(RegistryError, match="newer release"):
+    with pytest.raises(RegistryError, match="format 255: it has moved to another registry"):
         old.registry.rotate_via_refresh_token(issued.refresh_token)
     with pytest.raises(RegistryError):
         old.registry.check(rotated.access_token)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from oauth_refresh import pkce
+from oauth_refresh.backends.moving import MOVED
 from oauth_refresh.cases import Ask, Issue, Refuse
 from oauth_refresh.errors import RegistryError
 from oauth_refresh.records import (
@@ -168,10 +169,15 @@ def test_fields_that_an_older_release_did_not_write_have_their_defaults():
     assert decode(spelled([*required]), PENDING.id) == replace(PENDING, code=None)
 
 
-@pytest.mark.parametrize("first", [0, 1, 4, 0x7B, 255])
+@pytest.mark.parametrize("first", [0, 1, 4, 0x7B, 254])
 def test_another_format_is_a_registry_error_and_never_no_such_grant(first: int):
     with pytest.raises(RegistryError, match=f"has format {first}, this release reads 2 and 3"):
         decode(bytes([first]) + encode(FULL)[1:], FULL.id)
+
+
+def test_what_a_move_left_is_said_to_have_moved():
+    with pytest.raises(RegistryError, match="has format 255: it has moved to another registry"):
+        decode(MOVED + b"\x92\xa4done\xc4\x10" + bytes(16), FULL.id)
 
 
 def as_before(grant: Grant, *fields: object) -> bytes:
