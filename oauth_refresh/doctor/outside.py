@@ -13,6 +13,8 @@ from .fetching import Answer, fetch
 
 PROXY = "Let the proxy pass this path, as it is, to the application"
 
+_AT_THE_ROOT = f"{PROXY}: /.well-known/ stands at the root of the host."
+
 
 class Seen(NamedTuple):
     """What was found, and the token endpoint, if there is one at the address that was looked at."""
@@ -103,7 +105,7 @@ def _documents(addresses: Addresses) -> Iterator[Finding]:
             missing += 1
             text = f"The server's metadata is not at {place}: {answer.shown}."
             make = error if is_needed else warning
-            yield make("metadata", text, f"{PROXY}: /.well-known/ stands at the root of the host.")
+            yield make("metadata", text, _passed_on(addresses, place))
     place = f"{addresses.base}/.well-known/oauth-protected-resource"
     answer = fetch(place)
     if answer.status != 200 or answer.json is None:
@@ -112,6 +114,17 @@ def _documents(addresses: Addresses) -> Iterator[Finding]:
         yield error("metadata", text, f"{PROXY}: clients begin there.")
     if not missing:
         yield ok("metadata", "All forms of the metadata can be read.")
+
+
+def _passed_on(addresses: Addresses, place: str) -> str:
+    """How this document comes to the application."""
+    if place.startswith(f"{addresses.base}/"):
+        return f"{PROXY}: some clients look there." if addresses.path else _AT_THE_ROOT
+    below = place.removeprefix(addresses.origin).removesuffix(addresses.path)
+    return (
+        f"{_AT_THE_ROOT} A server of the application that was told of the mount (gunicorn by SCRIPT_NAME, "
+        f"Waitress by --url-prefix) has it below that alone: there, pass it on as {addresses.path}{below}."
+    )
 
 
 def _issuer(url: str, document: dict[str, Any]) -> Iterator[Finding]:

@@ -50,16 +50,22 @@ class Clinic:
             "OAUTH_PROTECT": "/api=notes:read",
         }
 
-    def serve(self, wrap: Callable[[Wsgi], Wsgi] = lambda app: app, **changes: Any) -> str:
-        """A waitress with a good server, but for `changes` and what `wrap` puts in front of it."""
+    def serve(
+        self, wrap: Callable[[Wsgi], Wsgi] = lambda app: app, *, mount: str = "", **changes: Any
+    ) -> str:
+        """A waitress with a good server, but for `changes` and what `wrap` puts in front of it.
+
+        It is told of `mount`, which is the issuer's path.
+        """
         inner: list[Wsgi] = []
         waitress = create_server(
             lambda environ, start: inner[0](environ, start),
             host="127.0.0.1",
             port=0,
+            url_prefix=mount,
             asyncore_loop_timeout=0.05,
         )
-        base = f"http://127.0.0.1:{waitress.effective_port}"
+        base = f"http://127.0.0.1:{waitress.effective_port}{mount}"
         self.settings["OAUTH_ISSUER"] = base
         inner.append(wrap(self.middleware(**changes)))
         thread = threading.Thread(target=_run, args=(waitress,))
@@ -171,6 +177,31 @@ def test_1_a_proxy_that_keeps_the_well_known_paths_to_itself(clinic: Clinic) -> 
     assert found.wrong == {("error", "metadata"), ("warning", "metadata")}
     assert f"{base}/.well-known/oauth-authorization-server: status 404, text/html" in found.text
     assert "/.well-known/ stands at the root of the host" in found.text
+
+
+def test_1b_a_mount_that_the_server_was_told_of_and_the_proxy_was_not(clinic: Clinic) -> None:
+    base = clinic.serve(mount="/app")
+    found = clinic.examine(base)
+    assert found.wrong == {("error", "metadata"), ("warning", "metadata")}
+    for name in ("oauth-authorization-server", "openid-configuration"):
+        assert (
+            f"--url-prefix) has it below that alone: there, pass it on as /app/.well-known/{name}."
+            in found.text
+        )
+
+
+def test_1c_a_proxy_that_does_what_the_fix_says_of_a_mount_has_nothing_wrong(clinic: Clinic) -> None:
+    def wrap(app: Wsgi) -> Wsgi:
+        def proxy(environ: dict[str, Any], start: Any) -> Any:
+            # As Waitress has it from /app/.well-known/NAME.
+            if environ["PATH_INFO"].startswith("/.well-known/"):
+                environ["PATH_INFO"] = environ["PATH_INFO"].removesuffix("/app")
+            return app(environ, start)
+
+        return proxy
+
+    found = clinic.examine(clinic.serve(wrap, mount="/app"))
+    assert (found.wrong, found.exit_code) == (set(), 0)
 
 
 def test_2_an_issuer_that_is_not_the_public_url(clinic: Clinic) -> None:
