@@ -59,7 +59,7 @@ def _outside(url: str) -> Iterator[Finding]:
 
 
 def _everything(deployment: Deployment, url: str | None) -> Iterator[Finding]:
-    from ..doctor import error, inside, ok, outside, together
+    from ..doctor import error, inside, ok, one_process, outside, together
 
     try:
         server = deployment.server
@@ -81,12 +81,17 @@ def _everything(deployment: Deployment, url: str | None) -> Iterator[Finding]:
     yield from inner
     url = url or server.settings.issuer
     if url is None:
+        if not server.backend.shared:
+            yield from one_process.examine(server, None)
         text = "Not looked at from outside: name the URL for that, as in doctor https://notes.example.org"
         yield ok("outside", text)
         return
     prefixes = None if callable(server.settings.protect) else server.prefixes
     seen = outside.examine(url, prefixes)
     yield from seen.findings
+    if not server.backend.shared:
+        yield from one_process.examine(server, seen.token_endpoint)
+        return
     broken = any(each.severity == "error" and each.about == "registry" for each in inner)
     if seen.token_endpoint is None or broken:
         return

@@ -52,13 +52,21 @@ class _Stay(HTTPRedirectHandler):
 
 
 def fetch(
-    url: str, form: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None
+    url: str,
+    form: Mapping[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
+    *,
+    document: Mapping[str, object] | None = None,
+    method: str | None = None,
 ) -> Answer:
-    """GET, or POST of a form. The URL must be http or https."""
+    """GET, or POST of a form or of a JSON document, or another method. The URL must be http or https."""
     if urlsplit(url).scheme not in ("http", "https"):
         return Answer(0, trouble="neither http nor https")
     body = None if form is None else urlencode(form).encode()
-    request = Request(url, body, {"Accept": "application/json", **(headers or {})})  # noqa: S310 - checked above
+    sent = {"Accept": "application/json", **(headers or {})}
+    if document is not None:
+        body, sent["Content-Type"] = json.dumps(document).encode(), "application/json"
+    request = Request(url, body, sent, method=method)  # noqa: S310 - checked above
     try:
         with _opener(url).open(request, timeout=SECONDS) as response:
             return _answer(response.status, response.headers, response.read(BYTES_MAX))

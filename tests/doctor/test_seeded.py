@@ -312,12 +312,6 @@ def test_10_a_server_that_is_not_there(clinic: Clinic) -> None:
 # --- wrong inside ---------------------------------------------------------------------------------
 
 INSIDE: dict[str, tuple[dict[str, str], str, str, tuple[str, ...]]] = {
-    "11 a registry in memory": (
-        {"OAUTH_REGISTRY": "memory:"},
-        "error",
-        "registry",
-        ("OAUTH_REGISTRY, for example",),
-    ),
     "12 a registry that cannot be written": (
         {"OAUTH_REGISTRY": "sqlite:///proc/oauth.db"},
         "error",
