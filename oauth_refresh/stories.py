@@ -138,8 +138,18 @@ def unknown(*, of_access: bool = False) -> Verdict:
     return Verdict("unknown_grant", *REASONS["unknown_grant"], hears)
 
 
-def client_gone() -> Verdict:
-    """The verdict on a code or refresh token whose client nobody knows: it is not even looked at."""
+def may_ask_for_tokens(grant: Grant) -> bool:
+    """Whether its client has a code or refresh token to bring, and not an access token alone."""
+    return bool(grant.refresh_hash) or (grant.code is not None and not grant.code.redeemed)
+
+
+def where_client_is_gone(found: Verdict) -> Verdict:
+    """The verdict on a code, a refresh token or their grant, whose client nobody knows.
+
+    The client is asked for first, so no token is even looked at; why the grant had ended is told still.
+    """
+    if found.outcome == "revoked":
+        return found._replace(hears="invalid_client.")
     return Verdict("client_gone", *REASONS["client_gone"], "invalid_client.")
 
 

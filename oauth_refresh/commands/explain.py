@@ -94,15 +94,18 @@ def _verdict(
     registry, server = deployment.registry, deployment.server
     if grant is None:
         return stories.unknown(of_access=presented is not None and presented.kind == ACCESS)
-    if presented is None:
-        return stories.verdict_of_grant(grant, registry.clock())
     client = server.clients.get(grant.client_id) if grant.client_id else None
-    if client is None and grant.client_id and presented.kind != ACCESS and grant.revoked_at is None:
-        return stories.client_gone()
-    who = client_id or grant.client_id or None
-    return stories.verdict(
-        grant, presented, who, registry.clock(), server.policy_for(client), registry.secrets
-    )
+    if presented is None:
+        found = stories.verdict_of_grant(grant, registry.clock())
+        asks_for_tokens = stories.may_ask_for_tokens(grant)
+    else:
+        who = client_id or grant.client_id or None
+        policy = server.policy_for(client)
+        found = stories.verdict(grant, presented, who, registry.clock(), policy, registry.secrets)
+        asks_for_tokens = presented.kind != ACCESS
+    if client is None and grant.client_id and asks_for_tokens:
+        return stories.where_client_is_gone(found)
+    return found
 
 
 def _token(
