@@ -13,7 +13,7 @@ from .cases import Ask, Case, Issue, Policy, Refuse
 from .grants import Standing
 from .records import Grant, alive
 from .refusals import error_of
-from .story_words import AGAIN_WITHOUT_BROWSER, ENDS, EVENTS, OUTCOMES, REASONS, STANDINGS
+from .story_words import AGAIN, BROWSER, BY_HAND, ENDS, EVENTS, OF_CLIENT, OUTCOMES, REASONS, STANDINGS
 from .tokens import ACCESS, CODE, Presented, Secrets
 
 _HEARS_OF_ACCESS = "401 invalid_token, and renews or asks its user."
@@ -165,9 +165,14 @@ def _refusal(refusal: Refuse, grant: Grant) -> Verdict:
     text, advice = REASONS[refusal.reason]
     if refusal.reason == "revoked":
         text, advice = ENDS.get(grant.revoked_why, (f"The grant was ended ({grant.revoked_why}).", advice))
-        if grant.code is None:
-            advice = AGAIN_WITHOUT_BROWSER
-    return Verdict(refusal.reason, text, advice, "invalid_grant.")
+    again, longer = AGAIN[_made(grant)]
+    return Verdict(refusal.reason, text, advice.format(again=again, longer=longer), "invalid_grant.")
+
+
+def _made(grant: Grant) -> str:
+    if grant.code is not None:
+        return BROWSER
+    return OF_CLIENT if grant.client_id and not grant.subject else BY_HAND
 
 
 # --- the time line --------------------------------------------------------------------------------

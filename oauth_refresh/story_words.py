@@ -17,12 +17,27 @@ def _say(text: str, advice: str = "Nothing has to be done.") -> Words:
     return Words(" ".join(text.split()), " ".join(advice.split()))
 
 
-_AGAIN = "The user connects the program again; nothing else brings the grant back."
-AGAIN_WITHOUT_BROWSER = (
-    "Make a new one: oauth-refresh token create, or as the application did. "
-    "If a user had connected the program, that is done again."
-)
-"""The advice for a grant that no user allowed on the consent page: made by hand, or taken over."""
+BROWSER, BY_HAND, OF_CLIENT = "browser", "by hand", "of the client"
+"""How a grant was made: a user allowed it on the consent page; a command, the application or an import made
+it; or a client asked for it that speaks for itself."""
+
+AGAIN: Mapping[str, Words] = {
+    BROWSER: _say(
+        "The user connects the program again; nothing else brings the grant back.",
+        "OAUTH_REFRESH_NEEDS_OFFLINE_ACCESS and the client's grant_types say why it had no refresh token.",
+    ),
+    BY_HAND: _say(
+        """Make a new one: oauth-refresh token create, or as the application did. If a user had connected the
+        program, that is done again.""",
+        "It lasts longer with a longer --ttl or with --refresh.",
+    ),
+    OF_CLIENT: _say(
+        "The program asks for a new one by itself, with its own credentials: no user is needed.",
+        "OAUTH_ACCESS_TOKEN_TTL sets how long it lasts.",
+    ),
+}
+"""How such a grant is made anew, for `{again}` in an advice; and how one with an access token alone is made
+to last, for `{longer}`."""
 
 
 STANDINGS: Mapping[str, str] = {
@@ -121,21 +136,19 @@ REASONS: Mapping[str, Words] = {
     ),
     "revoked": _say(
         "The grant has been revoked.",
-        _AGAIN,
+        "{again}",
     ),
     "ended": _say(
         "The grant has reached its absolute end.",
-        """The user connects the program again; nothing else brings the grant back. OAUTH_GRANT_MAX_AGE
-        sets how long grants last.""",
+        "{again} OAUTH_GRANT_MAX_AGE sets how long grants last.",
     ),
     "expired": _say(
         "It has expired: the program did not renew in time.",
-        """The user connects the program again; nothing else brings the grant back. OAUTH_REFRESH_TOKEN_TTL
-        sets how long a program may stay away.""",
+        "{again} OAUTH_REFRESH_TOKEN_TTL sets how long a program may stay away.",
     ),
     "access_expired": _say(
         "The access token has expired, and this grant has no refresh token.",
-        "Make a new one: oauth-refresh token create, with a longer --ttl or with --refresh.",
+        "{again} {longer}",
     ),
     "access_expired_alone": _say(
         "The access token has expired. The grant goes on: its refresh token is judged by itself.",
@@ -147,8 +160,8 @@ REASONS: Mapping[str, Words] = {
     ),
     "code_expired": _say(
         "The authorization code expired before the client redeemed it.",
-        """The user connects the program again; nothing else brings the grant back. OAUTH_CODE_TTL sets how
-        long a code is good for; a minute is enough for programs that work.""",
+        """{again} OAUTH_CODE_TTL sets how long a code is good for; a minute is enough for programs that
+        work.""",
     ),
     "code_reused": _say(
         """The code was redeemed before. Redeeming it again with everything right ends the grant (RFC 6749
@@ -164,18 +177,17 @@ REASONS: Mapping[str, Words] = {
     "no_successor": _say(
         """It was exchanged for an access token alone, because refresh tokens were no longer issued to this
         client or for this grant.""",
-        """See OAUTH_REFRESH_NEEDS_OFFLINE_ACCESS and the client's grant_types. The user connects the program
-        again.""",
+        "See OAUTH_REFRESH_NEEDS_OFFLINE_ACCESS and the client's grant_types. {again}",
     ),
     "stray": _say(
         """It belongs to a line that a rollback together with a change of the server secret left behind.""",
-        """Keep the old secret in OAUTH_SECRET_KEY_FALLBACKS when you change it. The user connects again.""",
+        "Keep the old secret in OAUTH_SECRET_KEY_FALLBACKS when you change it. {again}",
     ),
     "ahead": _say(
         """It is newer than the registry's record, and rolling forward is off, or not safe because the
         server secret is kept with the data.""",
         """Set OAUTH_SECRET_KEY and leave OAUTH_ROLL_FORWARD on, so that the next rollback logs nobody out.
-        Now the user connects the program again.""",
+        {again}""",
     ),
     "scope": _say(
         "More scopes were asked for than the user had granted.",
@@ -205,7 +217,7 @@ REASONS: Mapping[str, Words] = {
     ),
     "generations": _say(
         "The grant has used up all its generations.",
-        _AGAIN,
+        "{again}",
     ),
     "not_reproduced_yet": _say(
         """It is a repeat that this host cannot answer: the new tokens were derived with a server secret
@@ -244,47 +256,47 @@ ENDS: Mapping[str, Words] = {
     "token_reused": _say(
         """The grant was ended because a refresh token came back that had been replaced, and whose
         successor had been used: theft, or a program that lost what it was given.""",
-        """The user connects the program again. If it happens again, find out who else has the token:
-        several processes that share one credential look like a thief.""",
+        """{again} If it happens again, find out who else has the token: several processes that share one
+        credential look like a thief.""",
     ),
     "code_reused": _say(
         "The grant was ended because its authorization code was redeemed a second time.",
-        "The user connects the program again. A program that sends its code twice has a bug.",
+        "{again} A program that sends its code twice has a bug.",
     ),
     "revoked_by_client": _say(
         "The program gave the grant back: it signed the user out.",
-        _AGAIN,
+        "{again}",
     ),
     "revoked_by_operator": _say(
         "The operator ended the grant: oauth-refresh grant revoke.",
-        _AGAIN,
+        "{again}",
     ),
     "revoked": _say(
         "The application ended the grant, or the user withdrew it.",
-        _AGAIN,
+        "{again}",
     ),
     "user": _say(
         "The user withdrew it on the page of connected applications.",
-        _AGAIN,
+        "{again}",
     ),
     "subject_revoked": _say(
         "All grants of this user were ended.",
-        _AGAIN,
+        "{again}",
     ),
     "client_revoked": _say(
         "All grants of this client were ended.",
-        _AGAIN,
+        "{again}",
     ),
     "client_deleted": _say(
         "The client was deleted, and its grants were ended.",
-        _AGAIN,
+        "The program registers again first, or is registered: oauth-refresh client create. {again}",
     ),
     "user_removed": _say(
         "The user was removed, and their grants were ended.",
-        "Add the user again first.",
+        "Add the user again first. {again}",
     ),
     "client": _say(
         "The program gave the grant back: it signed the user out.",
-        _AGAIN,
+        "{again}",
     ),
 }

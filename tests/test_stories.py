@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from oauth_refresh.story_words import ENDS, OUTCOMES, REASONS
+from oauth_refresh.story_words import AGAIN, ENDS, OUTCOMES, REASONS
 
 SOURCE = "\n".join(
     path.read_text() for path in (Path(__file__).parent.parent / "oauth_refresh").rglob("*.py")
@@ -32,3 +32,10 @@ def test_every_outcome_has_its_words() -> None:
     outcomes = {"rotated", "repeated", "caught_up", "rolled_forward"}
     assert outcomes <= set(OUTCOMES)
     assert all(words.text.endswith(".") and words.advice for words in (*OUTCOMES.values(), *REASONS.values()))
+
+
+def test_an_advice_leaves_out_nothing_but_how_a_grant_is_made_anew() -> None:
+    for words in (*REASONS.values(), *ENDS.values()):
+        assert set(re.findall(r"{.*?}", words.advice)) <= {"{again}", "{longer}"}
+        assert "user connects" not in words.advice or words is REASONS["unknown_grant"]
+    assert all("{" not in words.text + words.advice for words in (*OUTCOMES.values(), *AGAIN.values()))

@@ -11,8 +11,11 @@ from click.testing import CliRunner
 
 from oauth_refresh.cli import main
 from oauth_refresh.commands.deployment import Deployment
+from oauth_refresh.errors import InvalidGrant
 
 from ..driving import InProcess, Registered
+
+ROBOT_SECRET = "a secret of a robot, long enough"
 
 
 class Site(InProcess):
@@ -20,7 +23,13 @@ class Site(InProcess):
 
     def __init__(self, folder: Path, **settings: Any) -> None:
         self.folder = folder
-        given = {"registry": f"sqlite://{folder}/oauth.db", "event_log": f"{folder}/events.jsonl", **settings}
+        robot = {"client_secret": ROBOT_SECRET, "grant_types": ["client_credentials"]}
+        given = {
+            "registry": f"sqlite://{folder}/oauth.db",
+            "event_log": f"{folder}/events.jsonl",
+            "clients": {"robot": robot},
+            **settings,
+        }
         super().__init__(**given)
 
     def command(self, *arguments: str, text: str | None = None) -> str:
@@ -83,3 +92,87 @@ def test_a_grant_that_is_renewed_nowhere_does_not_ask_for_its_client(site: Site)
     site.middleware.server.clients.delete(client.client_id)
     for grant in (grant_of(site, tokens), site.registry.create("alice", [], client_id="a script").grant_id):
         assert site.explain(grant)["verdict"]["outcome"] == "good"
+
+
+# --- how it is made anew depends on how it was made -----------------------------------------------
+
+BROWSER = "The user connects the program again; nothing else brings the grant back."
+BY_HAND = (
+    "Make a new one: flask oauth token create, or as the application did. "
+    "If a user had connected the program, that is done again."
+)
+OF_CLIENT = "The program asks for a new one by itself, with its own credentials: no user is needed."
+
+THIEF = (
+    "If it happens again, find out who else has the token: "
+    "several processes that share one credential look like a thief."
+)
+AWAY = "OAUTH_REFRESH_TOKEN_TTL sets how long a program may stay away."
+
+
+def by_hand(site: Site, *options: str) -> dict[str, Any]:
+    made = site.command("token", "create", "--subject", "alice", *options, "--json")
+    return dict(json.loads(made))
+
+
+def of_client(site: Site) -> dict[str, Any]:
+    robot = Registered("robot", ROBOT_SECRET, auth="client_secret_basic")
+    return dict(site.token(robot, grant_type="client_credentials").json)
+
+
+def used_again(site: Site, token: str) -> None:
+    newer = site.registry.rotate_via_refresh_token(token).refresh_token
+    site.registry.rotate_via_refresh_token(newer or "")
+    with pytest.raises(InvalidGrant):
+        site.registry.rotate_via_refresh_token(token)
+
+
+def test_of_a_reuse_both_is_said_how_to_begin_anew_and_what_to_look_for(site: Site) -> None:
+    _, connected_tokens, _ = connected(site)
+    for tokens, again in ((connected_tokens, BROWSER), (by_hand(site, "--refresh"), BY_HAND)):
+        used_again(site, tokens["refresh_token"])
+        assert site.explain(tokens["refresh_token"])["verdict"]["advice"] == f"{again} {THIEF}"
+
+
+def test_one_that_expired_is_made_anew_as_it_was_made(site: Site) -> None:
+    _, connected_tokens, _ = connected(site)
+    made = (connected_tokens, BROWSER), (by_hand(site, "--refresh"), BY_HAND)
+    site.clock.forward(31 * 86400)
+    for tokens, again in made:
+        assert site.explain(tokens["refresh_token"])["verdict"]["advice"] == f"{again} {AWAY}"
+
+
+def test_an_access_token_alone_that_expired_is_made_to_last(site: Site) -> None:
+    client = site.register(grant_types=["authorization_code"])
+    longer = {
+        site.tokens(client)["access_token"]: f"{BROWSER} OAUTH_REFRESH_NEEDS_OFFLINE_ACCESS and the client's "
+        "grant_types say why it had no refresh token.",
+        by_hand(site)["access_token"]: f"{BY_HAND} It lasts longer with a longer --ttl or with --refresh.",
+        of_client(site)["access_token"]: f"{OF_CLIENT} OAUTH_ACCESS_TOKEN_TTL sets how long it lasts.",
+    }
+    site.clock.forward(2 * 86400)
+    for token, advice in longer.items():
+        verdict = site.explain(token)["verdict"]
+        assert (verdict["outcome"], verdict["advice"]) == ("expired", advice)
+
+
+def test_what_was_ended_is_made_anew_as_it_was_made(site: Site) -> None:
+    _, connected_tokens, _ = connected(site)
+    for tokens, again in (
+        (connected_tokens, BROWSER),
+        (by_hand(site), BY_HAND),
+        (of_client(site), OF_CLIENT),
+    ):
+        grant = grant_of(site, tokens)
+        site.command("grant", "revoke", grant, "--yes")
+        assert site.explain(grant)["verdict"]["advice"] == again
+
+
+def test_what_ended_with_its_client_or_user_needs_that_first(site: Site) -> None:
+    removed, deleted = grant_of(site, by_hand(site)), grant_of(site, by_hand(site))
+    site.registry.revoke_grant(bytes.fromhex(removed), "user_removed")
+    site.registry.revoke_grant(bytes.fromhex(deleted), "client_deleted")
+    assert site.explain(removed)["verdict"]["advice"] == f"Add the user again first. {BY_HAND}"
+    assert site.explain(deleted)["verdict"]["advice"] == (
+        f"The program registers again first, or is registered: flask oauth client create. {BY_HAND}"
+    )
