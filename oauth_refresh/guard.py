@@ -143,7 +143,7 @@ class Guard:
         audience = identity.audience
         if audience and gate.audiences.isdisjoint(audience) and not _covers_path(audience, gate, environ):
             text = _wrong_host(identity, gate) or _wrong_resource(identity, gate)
-            self._tell("audience", identity)
+            self._tell("audience", identity, resource=gate.resource, audience=" ".join(audience))
             return self._told(environ, gate, 401, "invalid_token", text, gate.scope)
         scopes = identity.scopes
         for scope in gate.scopes:
@@ -181,8 +181,8 @@ class Guard:
         """403 with the scopes to ask for: those needed, and those held, which older clients would lose."""
         held = identity.scopes if self._ask_for_held_scopes else ()
         scope = f', scope="{" ".join(sorted({*gate.scopes, *held}))}"'
-        self._tell("scope", identity)
         lacking = " ".join(sorted(set(gate.scopes) - set(identity.scopes)))
+        self._tell("scope", identity, resource=gate.resource, lacking=lacking)
         text = f"the access token lacks {lacking}"
         return self._told(environ, gate, 403, "insufficient_scope", text, scope)
 
@@ -203,13 +203,13 @@ class Guard:
             self._refusals.emit({"grant": grant, "reason": reason}, key)
         return answer if self._cors else self._for_browsers(environ, answer)
 
-    def _tell(self, reason: str, identity: Identity | None = None) -> None:
+    def _tell(self, reason: str, identity: Identity | None = None, **why: str) -> None:
         fields: dict[str, object] = {"grant": None}
         if identity is not None:
             fields = {"grant": identity.grant_id, "client": identity.client_id, "subject": identity.subject}
         key = f"{reason} {fields['grant']}"
         if not self._keeps_back(key):
-            self._refusals.emit({**fields, "reason": reason}, key)
+            self._refusals.emit({**fields, "reason": reason, **why}, key)
 
     def _told(
         self, environ: WSGIEnvironment, gate: _Gate, status: int, error: str, text: str, scope: str

@@ -9,7 +9,7 @@ import pytest
 
 from oauth_refresh.errors import OAuthError
 
-from .driving import InProcess
+from .driving import ORIGIN, InProcess
 
 Heard = list[tuple[str, Mapping[str, object]]]
 
@@ -135,12 +135,22 @@ REFUSED: dict[str, tuple[Callable[[InProcess], object], str, dict[str, object]]]
     "an access token of another path": (
         lambda server: server.api(server.tokens(resource=f"{server.base}/mcp")["access_token"]),
         "access_refused",
-        {"reason": "audience", "subject": "alice"},
+        {
+            "reason": "audience",
+            "subject": "alice",
+            "resource": f"{ORIGIN}/api",
+            "audience": f"{ORIGIN}/mcp",
+        },
     ),
     "an access token without the scope": (
         lambda server: server.api(server.tokens(scope="notes:read")["access_token"], "/api/notes", "POST"),
         "access_refused",
-        {"reason": "scope", "subject": "alice"},
+        {
+            "reason": "scope",
+            "subject": "alice",
+            "resource": f"{ORIGIN}/api/notes",
+            "lacking": "notes:write",
+        },
     ),
 }
 
