@@ -13,7 +13,20 @@ from .cases import Ask, Case, Issue, Policy, Refuse
 from .grants import Standing
 from .records import Grant, alive
 from .refusals import error_of
-from .story_words import AGAIN, BROWSER, BY_HAND, ENDS, EVENTS, OF_CLIENT, OUTCOMES, REASONS, STANDINGS
+from .story_words import (
+    ACCESS_EXPIRED,
+    AGAIN,
+    BROWSER,
+    BY_HAND,
+    ENDS,
+    EVENTS,
+    OF_CLIENT,
+    OUTCOMES,
+    REASONS,
+    REFUSED_AT,
+    STANDINGS,
+    refused_at,
+)
 from .tokens import ACCESS, CODE, Presented, Secrets
 
 _HEARS_OF_ACCESS = "401 invalid_token, and renews or asks its user."
@@ -165,11 +178,12 @@ def _refusal(refusal: Refuse, grant: Grant) -> Verdict:
     text, advice = REASONS[refusal.reason]
     if refusal.reason == "revoked":
         text, advice = ENDS.get(grant.revoked_why, (f"The grant was ended ({grant.revoked_why}).", advice))
-    again, longer = AGAIN[_made(grant)]
+    again, longer = AGAIN[made(grant)]
     return Verdict(refusal.reason, text, advice.format(again=again, longer=longer), "invalid_grant.")
 
 
-def _made(grant: Grant) -> str:
+def made(grant: Grant) -> str:
+    """How this grant was made: one of the keys of `AGAIN`."""
     if grant.code is not None:
         return BROWSER
     return OF_CLIENT if grant.client_id and not grant.subject else BY_HAND
@@ -228,20 +242,28 @@ def _recorded(grant: Grant, now: float) -> Iterator[Happening]:
 def _told(event: Told) -> Happening:
     fields = event.fields
     text = EVENTS.get(event.name, event.name)
-    if event.name in ("token_refused", "access_refused"):
-        reason = str(fields.get("reason"))
-        what = (
-            "An access token" if event.name == "access_refused" else f"A {fields.get('presented', 'token')}"
-        )
+    if event.name == "access_refused":
+        text = _told_of_access(fields)
+    elif event.name == "token_refused":
         generation = fields.get("presented_generation")
         which = "" if generation is None else f" of generation {generation}"
-        why = REASONS.get(reason, (f"The reason: {reason}.", ""))[0]
-        text = f"{what}{which} was refused. {why}"
+        text = f"A {fields.get('presented', 'token')}{which} was refused. {_why(str(fields.get('reason')))}"
     elif event.name == "grant_revoked":
         text = ENDS.get(str(fields.get("why")), (f"{text} ({fields.get('why')})", ""))[0]
     elif event.name in ("token_rotated", "token_reused", "token_repeated") and "generation" in fields:
         text = f"{text} {_details(fields)}"
     return Happening(event.at, event.name, text.strip(), "event log")
+
+
+def _told_of_access(fields: Mapping[str, object]) -> str:
+    reason = str(fields.get("reason"))
+    if reason in REFUSED_AT:
+        return f"An access token was refused at {refused_at(reason, fields)}"
+    return f"An access token was refused. {ACCESS_EXPIRED if reason == 'expired' else _why(reason)}"
+
+
+def _why(reason: str) -> str:
+    return REASONS.get(reason, (f"The reason: {reason}.", ""))[0]
 
 
 def _details(fields: Mapping[str, object]) -> str:

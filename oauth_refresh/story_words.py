@@ -13,7 +13,10 @@ class Words(NamedTuple):
     advice: str
 
 
-def _say(text: str, advice: str = "Nothing has to be done.") -> Words:
+NOTHING_TO_DO = "Nothing has to be done."
+
+
+def _say(text: str, advice: str = NOTHING_TO_DO) -> Words:
     return Words(" ".join(text.split()), " ".join(advice.split()))
 
 
@@ -251,6 +254,52 @@ REASONS: Mapping[str, Words] = {
         "The program sends one Authorization header.",
     ),
 }
+
+ACCESS_EXPIRED = "It had expired: the program renews with its refresh token, if it has one."
+"""Why a path refused an access token that it called expired: nothing to do with when its program renews."""
+
+REFUSED_AT: Mapping[str, Words] = {
+    "scope": _say(
+        "it lacks {lacking}",
+        "{ask} If nothing there should need it, correct OAUTH_PROTECT.",
+    ),
+    "audience": _say(
+        "it was issued for {audience}",
+        "{ask} If it should be good there, correct OAUTH_PROTECT or OAUTH_ISSUER.",
+    ),
+}
+"""Why a path refuses an access token that is good elsewhere. What is in braces stands in the event, or in
+`REFUSED_WITHOUT` for events of releases that did not say it; `{ask}` is one of `ASK`."""
+
+REFUSED_WITHOUT: Mapping[str, str] = {
+    "lacking": "a scope that is needed there",
+    "audience": "another resource",
+    "resource": "a protected path",
+}
+
+GRANTED = "granted"
+ASK: Mapping[str, Mapping[str, str]] = {
+    "scope": {
+        GRANTED: "The user has granted it: the program asks for it when it renews.",
+        BROWSER: "The program asks for that scope, and its user connects it again.",
+        BY_HAND: "Make one with that scope: oauth-refresh token create --scope, or as it was made.",
+        OF_CLIENT: "The program asks for that scope with its next token, if it may have it.",
+    },
+    "audience": {
+        GRANTED: "The user has granted that resource, too: the program names it when it renews.",
+        BROWSER: "The program names that resource (parameter resource), and its user connects it again.",
+        BY_HAND: "Make one for that resource: oauth-refresh token create --resource, or as it was made.",
+        OF_CLIENT: "The program names that resource (parameter resource) when it asks for its next token.",
+    },
+}
+"""How a program gets one that is not refused: within what was granted, else as such a grant is made."""
+
+
+def refused_at(reason: str, fields: Mapping[str, object]) -> str:
+    """Where a path refused an access token that is good elsewhere, and why, for this `access_refused`."""
+    said = {name: fields.get(name) or otherwise for name, otherwise in REFUSED_WITHOUT.items()}
+    return f"{said['resource']}: {REFUSED_AT[reason].text.format_map(said)}."
+
 
 ENDS: Mapping[str, Words] = {
     "token_reused": _say(

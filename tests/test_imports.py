@@ -27,6 +27,7 @@ RULES = {
     "freshness",
     "public_addresses",
     "stories",
+    "story_log",
     "story_words",
 }
 WEB = ("flask", "werkzeug", "jinja2")

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from ..stories import Happening, Told, Verdict
     from ..tokens import Presented
 
+_GOOD = ("good", "rotated", "repeated", "caught_up", "rolled_forward")
+
 
 @click.command()
 @click.argument("what", required=False, metavar="[TOKEN_OR_GRANT]")
@@ -80,15 +82,19 @@ def _story(deployment: Deployment, text: str, client_id: str | None, logs: tuple
         "timeline": [_happening(each, deployment.program) for each in stories.timeline(grant, told, now)],
         "verdict": {
             name: text.replace("oauth-refresh ", f"{deployment.program} ")
-            for name, text in _verdict(deployment, grant, presented, client_id)._asdict().items()
+            for name, text in _verdict(deployment, grant, presented, client_id, told)._asdict().items()
         },
     }
 
 
 def _verdict(
-    deployment: Deployment, grant: Grant | None, presented: Presented | None, client_id: str | None
+    deployment: Deployment,
+    grant: Grant | None,
+    presented: Presented | None,
+    client_id: str | None,
+    told: list[Told],
 ) -> Verdict:
-    from .. import stories
+    from .. import stories, story_log
     from ..tokens import ACCESS
 
     registry, server = deployment.registry, deployment.server
@@ -105,6 +111,8 @@ def _verdict(
         asks_for_tokens = presented.kind != ACCESS
     if client is None and grant.client_id and asks_for_tokens:
         return stories.where_client_is_gone(found)
+    if found.outcome in _GOOD:
+        return story_log.where_refused(found, grant, presented, told, registry.clock())
     return found
 
 
@@ -178,8 +186,8 @@ def _tell(story: dict[str, Any]) -> None:
         at = str(happening["time"]).replace("T", " ").removesuffix("Z")
         click.echo(f"  {at}  {plain(happening['text'])}")
     click.echo("\nIf its client came now:" if token is None else "\nIf it were presented now:")
-    good = verdict["outcome"] in ("good", "rotated", "repeated", "caught_up", "rolled_forward")
-    click.secho(f"  {verdict['text']}", fg="green" if good else "red")
+    # The event log may have been written to by others: nothing of it moves the cursor.
+    click.secho(f"  {plain(verdict['text'])}", fg="green" if verdict["outcome"] in _GOOD else "red")
     if verdict["hears"]:
         click.echo(f"  The program hears: {verdict['hears']}")
-    click.echo(f"\nWhat to do:\n  {verdict['advice']}")
+    click.echo(f"\nWhat to do:\n  {plain(verdict['advice'])}")

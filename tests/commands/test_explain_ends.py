@@ -13,7 +13,7 @@ from oauth_refresh.cli import main
 from oauth_refresh.commands.deployment import Deployment
 from oauth_refresh.errors import InvalidGrant
 
-from ..driving import InProcess, Registered
+from ..driving import ORIGIN, InProcess, Registered
 
 ROBOT_SECRET = "a secret of a robot, long enough"
 
@@ -176,3 +176,114 @@ def test_what_ended_with_its_client_or_user_needs_that_first(site: Site) -> None
     assert site.explain(deleted)["verdict"]["advice"] == (
         f"The program registers again first, or is registered: flask oauth client create. {BY_HAND}"
     )
+
+
+# --- good, and refused at a path ------------------------------------------------------------------
+
+OF_PROTECT = "If nothing there should need it, correct OAUTH_PROTECT."
+OF_RESOURCE = "If it should be good there, correct OAUTH_PROTECT or OAUTH_ISSUER."
+LACKS = f"refused at {ORIGIN}/api/notes: it lacks notes:write."
+ELSEWHERE = f"refused at {ORIGIN}/api: it was issued for {ORIGIN}/mcp."
+
+
+def last_refusal(story: dict[str, Any]) -> str:
+    return str([each["text"] for each in story["timeline"] if each["what"] == "access_refused"][-1])
+
+
+def test_a_token_that_lacks_a_scope_is_not_told_that_nothing_has_to_be_done(site: Site) -> None:
+    tokens = site.tokens(scope="notes:read")
+    assert site.api(tokens["access_token"], "/api/notes", "POST").status == 403
+    story = site.explain(tokens["access_token"])
+    assert last_refusal(story) == f"An access token was {LACKS}"
+    assert story["verdict"] == {
+        "outcome": "scope",
+        "text": f"It is good, but it was {LACKS}",
+        "hears": "403 insufficient_scope there.",
+        "advice": f"The program asks for that scope, and its user connects it again. {OF_PROTECT}",
+    }
+    story = site.explain(grant_of(site, tokens))
+    assert story["verdict"]["text"] == f"The grant is alive, but its access token was {LACKS}"
+
+
+def test_a_token_for_another_resource_is_told_which(site: Site) -> None:
+    tokens = site.tokens(resource=f"{ORIGIN}/mcp")
+    assert site.api(tokens["access_token"]).status == 401
+    story = site.explain(tokens["access_token"])
+    assert last_refusal(story) == f"An access token was {ELSEWHERE}"
+    assert story["verdict"] == {
+        "outcome": "audience",
+        "text": f"It is good, but it was {ELSEWHERE}",
+        "hears": "401 invalid_token there.",
+        "advice": "The program names that resource (parameter resource), and its user connects it again. "
+        + OF_RESOURCE,
+    }
+
+
+def test_a_refresh_token_is_as_good_as_before_and_what_was_refused_is_told(site: Site) -> None:
+    tokens = site.tokens(scope="notes:read")
+    site.api(tokens["access_token"], "/api/notes", "POST")
+    verdict = site.explain(tokens["refresh_token"])["verdict"]
+    assert (verdict["outcome"], verdict["hears"]) == ("rotated", "")
+    assert verdict["text"].endswith(f"for the next pair. Its access token was {LACKS}")
+    assert verdict["advice"].endswith(OF_PROTECT)
+
+
+def test_what_the_user_has_granted_comes_with_the_next_renewal_and_then_nothing_is_wrong(site: Site) -> None:
+    client = site.register()
+    tokens = site.tokens(client, scope="notes:read notes:write")
+    narrow = site.refresh(client, tokens["refresh_token"], scope="notes:read").json
+    site.api(narrow["access_token"], "/api/notes", "POST")
+    advice = site.explain(narrow["access_token"])["verdict"]["advice"]
+    assert advice == f"The user has granted it: the program asks for it when it renews. {OF_PROTECT}"
+    wide = site.refresh(client, narrow["refresh_token"]).json
+    assert site.explain(wide["access_token"])["verdict"]["outcome"] == "good"
+    assert site.explain(grant_of(site, wide))["verdict"]["outcome"] == "good"
+
+
+def test_a_token_made_without_a_browser_is_made_anew_with_what_it_lacks(site: Site) -> None:
+    script = by_hand(site, "--scope", "notes:read", "--resource", f"{ORIGIN}/api")["access_token"]
+    site.api(script, "/api/notes", "POST")
+    made = "Make one with that scope: flask oauth token create --scope, or as it was made."
+    assert site.explain(script)["verdict"]["advice"] == f"{made} {OF_PROTECT}"
+    site.clock.forward(60)
+    site.api(script, "/mcp")
+    made = "Make one for that resource: flask oauth token create --resource, or as it was made."
+    assert site.explain(script)["verdict"]["advice"] == f"{made} {OF_RESOURCE}"
+
+
+@pytest.mark.parametrize(
+    ("reason", "why"),
+    [("scope", "it lacks a scope that is needed there"), ("audience", "it was issued for another resource")],
+)
+def test_an_event_that_does_not_say_where_is_told_as_far_as_it_goes(
+    site: Site, reason: str, why: str
+) -> None:
+    tokens = site.tokens()
+    event = {"time": "2027-01-15T08:00:00Z", "event": "access_refused", "reason": reason}
+    with (site.folder / "events.jsonl").open("a") as log:
+        log.write(json.dumps({**event, "grant": grant_of(site, tokens), "count": 1}) + "\n")
+    verdict = site.explain(tokens["access_token"])["verdict"]
+    assert verdict["text"] == f"It is good, but it was refused at a protected path: {why}."
+
+
+def test_an_access_token_that_had_expired_is_not_told_in_the_words_of_a_renewal(site: Site) -> None:
+    tokens = site.tokens()
+    site.clock.forward(2 * 86400)
+    assert site.api(tokens["access_token"]).status == 401
+    assert last_refusal(site.explain(tokens["access_token"])).endswith(
+        " was refused. It had expired: the program renews with its refresh token, if it has one."
+    )
+
+
+def test_what_stands_in_the_event_log_moves_no_cursor(site: Site) -> None:
+    tokens = site.tokens()
+    event = {
+        "time": "2027-01-15T08:00:00Z",
+        "event": "access_refused",
+        "reason": "scope",
+        "lacking": "x\rIt is good.",
+    }
+    with (site.folder / "events.jsonl").open("a") as log:
+        log.write(json.dumps({**event, "grant": grant_of(site, tokens)}) + "\n")
+    shown = site.command("explain", grant_of(site, tokens))
+    assert (shown.count("lacks x?It is good."), "\r" in shown) == (2, False)
