@@ -29,6 +29,9 @@ from .story_words import (
 )
 from .tokens import ACCESS, CODE, Presented, Secrets
 
+GOOD = ("good", "rotated", "repeated", "caught_up", "rolled_forward")
+"""The outcomes of verdicts on what is good."""
+
 _HEARS_OF_ACCESS = "401 invalid_token, and renews or asks its user."
 
 

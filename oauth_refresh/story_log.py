@@ -5,13 +5,22 @@ Pure, as the stories are: the events are handed in.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from .grants import check_access
 from .records import Access, Grant
 from .resources import covers
-from .stories import Told, Verdict, made
-from .story_words import ASK, GRANTED, NOTHING_TO_DO, REFUSED_AT, refused_at
+from .stories import GOOD, Told, Verdict, made
+from .story_words import (
+    ASK,
+    GRANTED,
+    ISSUED_SINCE,
+    NOTHING_TO_DO,
+    OLDER_THAN_LOG,
+    REFUSED_AT,
+    STANDING_SINCE,
+    refused_at,
+)
 from .tokens import ACCESS, Presented
 
 _HEARS_THERE: Mapping[str, str] = {
@@ -20,10 +29,48 @@ _HEARS_THERE: Mapping[str, str] = {
 }
 
 
+def with_events(
+    found: Verdict, grant: Grant, presented: Presented | None, told: Sequence[Told], now: float
+) -> Verdict:
+    """The verdict that the record alone leads to, after what the events of this grant add."""
+    newest = newest_generation(grant, told)
+    if newest is not None:
+        older = OLDER_THAN_LOG.text.format(generation=grant.generation, newest=newest)
+        if _is_unknown_access_token(found, presented):
+            return found._replace(text=f"{older} {ISSUED_SINCE}", advice=OLDER_THAN_LOG.advice)
+        if presented is None and found.outcome in GOOD:
+            return found._replace(text=f"{found.text} {older}", advice=OLDER_THAN_LOG.advice)
+    return _where_refused(found, grant, presented, told, now) if found.outcome in GOOD else found
+
+
+# --- a registry that was set back -----------------------------------------------------------------
+
+
+def newest_generation(grant: Grant, told: Iterable[Told]) -> int | None:
+    """The newest generation that the events tell of, or None if the record is as new.
+
+    An event is told after its record is stored: read the record after the events.
+    """
+    generations = [each for event in told if isinstance(each := event.fields.get("generation"), int)]
+    newest = max(generations, default=0)
+    return newest if newest > grant.generation else None
+
+
+def standing(known: str, found: Verdict, grant: Grant, presented: Presented, told: Iterable[Told]) -> str:
+    """Where the token stands in its grant: as it is `known` by the record, unless the log knows better."""
+    if _is_unknown_access_token(found, presented) and newest_generation(grant, told) is not None:
+        return STANDING_SINCE
+    return known
+
+
+def _is_unknown_access_token(found: Verdict, presented: Presented | None) -> bool:
+    return presented is not None and presented.kind == ACCESS and found.outcome == "unknown"
+
+
 # --- good, and refused all the same ---------------------------------------------------------------
 
 
-def where_refused(
+def _where_refused(
     found: Verdict, grant: Grant, presented: Presented | None, told: Iterable[Told], now: float
 ) -> Verdict:
     """The verdict on what is good, with the path that last refused its access token, if it still would.

@@ -119,7 +119,8 @@ REASONS: Mapping[str, Words] = {
         that the server uses.""",
     ),
     "unknown": _say(
-        "It was replaced by a newer access token, revoked by its client, or never issued.",
+        """It was replaced by a newer access token, revoked by its client, forgotten by a registry that was
+        set back, or never issued.""",
         "The program renews with its refresh token; if it does not, explain that one.",
     ),
     "unknown_grant": _say(
@@ -293,6 +294,22 @@ ASK: Mapping[str, Mapping[str, str]] = {
     },
 }
 """How a program gets one that is not refused: within what was granted, else as such a grant is made."""
+
+
+OLDER_THAN_LOG = _say(
+    """The registry is older than the event log: the record is at generation {generation}, the log tells of
+    generation {newest}. A backup was restored, a failover lost writes, or this is another registry than the
+    server's.""",
+    """The program renews with its refresh token, and the record is brought up to it unless OAUTH_ROLL_FORWARD
+    is off; if that is refused, explain that token. If nobody restored a backup, check OAUTH_REGISTRY.""",
+)
+ISSUED_SINCE = (
+    "This access token may have been issued after that backup, so that the record does not know it."
+)
+STANDING_SINCE = _say(
+    """The grant's record does not know it, and is older than the event log: it may have been issued after the
+    backup that was restored."""
+).text
 
 
 def refused_at(reason: str, fields: Mapping[str, object]) -> str:

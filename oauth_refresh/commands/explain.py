@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from ..stories import Happening, Told, Verdict
     from ..tokens import Presented
 
-_GOOD = ("good", "rotated", "repeated", "caught_up", "rolled_forward")
-
 
 @click.command()
 @click.argument("what", required=False, metavar="[TOKEN_OR_GRANT]")
@@ -74,15 +72,17 @@ def _story(deployment: Deployment, text: str, client_id: str | None, logs: tuple
             "(oac_…, oat_…, ort_…), or not the whole of it"
         )
     grant_id = text if presented is None else presented.grant_id.hex()
-    grant, now = registry.get(grant_id), registry.clock()
+    # The events first: what happens meanwhile must not make the registry look older than they are.
     told = list(_events(deployment, grant_id, logs))
+    grant, now = registry.get(grant_id), registry.clock()
+    verdict = _verdict(deployment, grant, presented, client_id, told)
     return {
         "grant": {"grant": grant_id, "state": "unknown"} if grant is None else members(grant, now),
-        "token": _token(deployment, grant, presented),
+        "token": _token(deployment, grant, presented, verdict, told),
         "timeline": [_happening(each, deployment.program) for each in stories.timeline(grant, told, now)],
         "verdict": {
             name: text.replace("oauth-refresh ", f"{deployment.program} ")
-            for name, text in _verdict(deployment, grant, presented, client_id, told)._asdict().items()
+            for name, text in verdict._asdict().items()
         },
     }
 
@@ -111,15 +111,17 @@ def _verdict(
         asks_for_tokens = presented.kind != ACCESS
     if client is None and grant.client_id and asks_for_tokens:
         return stories.where_client_is_gone(found)
-    if found.outcome in _GOOD:
-        return story_log.where_refused(found, grant, presented, told, registry.clock())
-    return found
+    return story_log.with_events(found, grant, presented, told, registry.clock())
 
 
 def _token(
-    deployment: Deployment, grant: Grant | None, presented: Presented | None
+    deployment: Deployment,
+    grant: Grant | None,
+    presented: Presented | None,
+    verdict: Verdict,
+    told: list[Told],
 ) -> dict[str, object] | None:
-    from ..stories import standing_of
+    from .. import stories, story_log
     from ..tokens import ACCESS, CODE
 
     if presented is None:
@@ -127,7 +129,8 @@ def _token(
     kinds = {CODE: "authorization code", ACCESS: "access token"}
     about: dict[str, object] = {"kind": kinds.get(presented.kind, "refresh token")}
     if grant is not None:
-        about["standing"] = standing_of(grant, presented, deployment.registry.secrets)
+        known = stories.standing_of(grant, presented, deployment.registry.secrets)
+        about["standing"] = story_log.standing(known, verdict, grant, presented, told)
     return about
 
 
@@ -171,6 +174,8 @@ def _usual_logs(path: str | None) -> list[str]:
 
 
 def _tell(story: dict[str, Any]) -> None:
+    from ..stories import GOOD
+
     grant, token, verdict = story["grant"], story["token"], story["verdict"]
     who = (
         f" of {plain(grant['subject'])} for {plain(grant['client_id'] or 'no client')}"
@@ -187,7 +192,7 @@ def _tell(story: dict[str, Any]) -> None:
         click.echo(f"  {at}  {plain(happening['text'])}")
     click.echo("\nIf its client came now:" if token is None else "\nIf it were presented now:")
     # The event log may have been written to by others: nothing of it moves the cursor.
-    click.secho(f"  {plain(verdict['text'])}", fg="green" if verdict["outcome"] in _GOOD else "red")
+    click.secho(f"  {plain(verdict['text'])}", fg="green" if verdict["outcome"] in GOOD else "red")
     if verdict["hears"]:
         click.echo(f"  The program hears: {verdict['hears']}")
     click.echo(f"\nWhat to do:\n  {plain(verdict['advice'])}")

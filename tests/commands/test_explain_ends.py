@@ -178,6 +178,60 @@ def test_what_ended_with_its_client_or_user_needs_that_first(site: Site) -> None
     )
 
 
+# --- a registry that is older than the log --------------------------------------------------------
+
+OLDER = (
+    "The registry is older than the event log: the record is at generation 1, the log tells of generation 3. "
+    "A backup was restored, a failover lost writes, or this is another registry than the server's."
+)
+BROUGHT_UP = (
+    "The program renews with its refresh token, and the record is brought up to it unless OAUTH_ROLL_FORWARD "
+    "is off; if that is refused, explain that token. If nobody restored a backup, check OAUTH_REGISTRY."
+)
+
+
+def set_back(site: Site) -> tuple[Registered, dict[str, Any], dict[str, Any]]:
+    """A client, its first tokens and its newest, with a record from before the newest were issued."""
+    client, first, grant = connected(site)
+    backend, key = site.middleware.server.backend, b"g" + bytes.fromhex(grant)
+    before = backend.get(key)
+    assert before is not None
+    newest = site.refresh(client, site.refresh(client, first["refresh_token"]).json["refresh_token"]).json
+    assert backend.swap(key, backend.get(key), before.body, None)
+    return client, first, newest
+
+
+def test_an_access_token_from_after_the_backup_is_not_said_never_to_have_been_issued(site: Site) -> None:
+    client, first, newest = set_back(site)
+    assert site.api(newest["access_token"]).status == 401
+    story = site.explain(newest["access_token"])
+    assert story["token"]["standing"] == (
+        "The grant's record does not know it, and is older than the event log: "
+        "it may have been issued after the backup that was restored."
+    )
+    assert story["verdict"] == {
+        "outcome": "unknown",
+        "text": f"{OLDER} This access token may have been issued after that backup, "
+        "so that the record does not know it.",
+        "hears": "401 invalid_token, and renews or asks its user.",
+        "advice": BROUGHT_UP,
+    }
+    assert site.explain(first["access_token"])["verdict"]["outcome"] == "good"
+    assert site.refresh(client, newest["refresh_token"]).status == 200
+    assert site.explain(newest["access_token"])["token"]["standing"].startswith(
+        "It is not one that this grant"
+    )
+
+
+def test_the_grant_itself_is_told_to_be_older_than_the_log(site: Site) -> None:
+    client, _, newest = set_back(site)
+    verdict = site.explain(grant_of(site, newest))["verdict"]
+    assert verdict["text"] == f"The grant is alive: its newest refresh token is good. {OLDER}"
+    assert verdict["advice"] == BROUGHT_UP
+    site.refresh(client, newest["refresh_token"])
+    assert site.explain(grant_of(site, newest))["verdict"]["advice"] == "Nothing has to be done."
+
+
 # --- good, and refused at a path ------------------------------------------------------------------
 
 OF_PROTECT = "If nothing there should need it, correct OAUTH_PROTECT."
