@@ -25,6 +25,7 @@ from .story_words import (
     REASONS,
     REFUSED_AT,
     STANDINGS,
+    reason_of,
     refused_at,
 )
 from .tokens import ACCESS, CODE, Presented, Secrets
@@ -32,7 +33,7 @@ from .tokens import ACCESS, CODE, Presented, Secrets
 GOOD = ("good", "rotated", "repeated", "caught_up", "rolled_forward")
 """The outcomes of verdicts on what is good."""
 
-_HEARS_OF_ACCESS = "401 invalid_token, and renews or asks its user."
+HEARS_OF_ACCESS = "401 invalid_token, and renews or asks its user."
 
 
 class Happening(NamedTuple):
@@ -150,7 +151,7 @@ def verdict_of_grant(grant: Grant, now: float) -> Verdict:
 
 def unknown(*, of_access: bool = False) -> Verdict:
     """The verdict where there is no such grant; `of_access` if it is an access token that names it."""
-    hears = _HEARS_OF_ACCESS if of_access else "invalid_grant."
+    hears = HEARS_OF_ACCESS if of_access else "invalid_grant."
     return Verdict("unknown_grant", *REASONS["unknown_grant"], hears)
 
 
@@ -174,7 +175,7 @@ def _refusal_of_access(refusal: Refuse, grant: Grant) -> Verdict:
     if reason == "expired":
         reason = "access_expired" if not grant.refresh_hash else "access_expired_alone"
     found = _refusal(Refuse(reason), grant)
-    return found._replace(outcome=refusal.reason, hears=_HEARS_OF_ACCESS)
+    return found._replace(outcome=refusal.reason, hears=HEARS_OF_ACCESS)
 
 
 def _refusal(refusal: Refuse, grant: Grant) -> Verdict:
@@ -250,7 +251,7 @@ def _told(event: Told) -> Happening:
     elif event.name == "token_refused":
         generation = fields.get("presented_generation")
         which = "" if generation is None else f" of generation {generation}"
-        text = f"A {fields.get('presented', 'token')}{which} was refused. {_why(str(fields.get('reason')))}"
+        text = f"A {fields.get('presented', 'token')}{which} was refused. {_why(reason_of(fields))}"
     elif event.name == "grant_revoked":
         text = ENDS.get(str(fields.get("why")), (f"{text} ({fields.get('why')})", ""))[0]
     elif event.name in ("token_rotated", "token_reused", "token_repeated") and "generation" in fields:
@@ -266,6 +267,8 @@ def _told_of_access(fields: Mapping[str, object]) -> str:
 
 
 def _why(reason: str) -> str:
+    if reason == "unknown_grant":
+        return "The registry held no such grant."
     return REASONS.get(reason, (f"The reason: {reason}.", ""))[0]
 
 

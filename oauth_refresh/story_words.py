@@ -312,6 +312,31 @@ STANDING_SINCE = _say(
 ).text
 
 
+GONE: Mapping[str, Words] = {
+    "ended": _say(
+        """The registry holds this grant no more. {began} and ended {at} (UTC), says the event log; its record
+        has been removed since.""",
+    ),
+    "refused": _say(
+        """The registry holds this grant no more. {began} and had ended by {at} (UTC), when it was refused,
+        says the event log; its record has been removed since.""",
+    ),
+    "unknown": _say(
+        """The registry holds this grant no more. {began} and was last heard of {at} (UTC), says the event
+        log; its end is not told. Either its record was removed, an hour after its last token expired, or the
+        registry is older than the log, or another one than the server's.""",
+        "{again} If it should not have expired yet, check OAUTH_REGISTRY, and whether a backup was restored.",
+    ),
+}
+"""What is told of a grant whose record is gone, by what the event log tells of its end."""
+
+
+def reason_of(fields: Mapping[str, object]) -> str:
+    """The key in `REASONS` of this refusal of a code or refresh token."""
+    reason = str(fields.get("reason"))
+    return "code_expired" if reason == "expired" and fields.get("presented") == "code" else reason
+
+
 def refused_at(reason: str, fields: Mapping[str, object]) -> str:
     """Where a path refused an access token that is good elsewhere, and why, for this `access_refused`."""
     said = {name: fields.get(name) or otherwise for name, otherwise in REFUSED_WITHOUT.items()}

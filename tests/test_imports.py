@@ -27,6 +27,7 @@ RULES = {
     "freshness",
     "public_addresses",
     "stories",
+    "story_gone",
     "story_log",
     "story_words",
 }

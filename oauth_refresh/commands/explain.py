@@ -13,7 +13,7 @@ import click
 
 from .deployment import Deployment, on_deployment
 from .grant import members
-from .showing import iso, json_option, plain, show_json
+from .showing import iso, json_option, moment, plain, show_json
 
 if TYPE_CHECKING:
     from ..records import Grant
@@ -77,7 +77,7 @@ def _story(deployment: Deployment, text: str, client_id: str | None, logs: tuple
     grant, now = registry.get(grant_id), registry.clock()
     verdict = _verdict(deployment, grant, presented, client_id, told)
     return {
-        "grant": {"grant": grant_id, "state": "unknown"} if grant is None else members(grant, now),
+        "grant": _gone(grant_id, told) if grant is None else members(grant, now),
         "token": _token(deployment, grant, presented, verdict, told),
         "timeline": [_happening(each, deployment.program) for each in stories.timeline(grant, told, now)],
         "verdict": {
@@ -87,6 +87,16 @@ def _story(deployment: Deployment, text: str, client_id: str | None, logs: tuple
     }
 
 
+def _gone(grant_id: str, told: list[Told]) -> dict[str, object]:
+    """The members that are left of a grant without a record."""
+    from ..story_gone import gone
+
+    found = gone(told)
+    if found is None:
+        return {"grant": grant_id, "state": "unknown"}
+    return {"grant": grant_id, "subject": found.subject, "client_id": found.client_id, "state": "gone"}
+
+
 def _verdict(
     deployment: Deployment,
     grant: Grant | None,
@@ -94,12 +104,17 @@ def _verdict(
     client_id: str | None,
     told: list[Told],
 ) -> Verdict:
-    from .. import stories, story_log
+    from .. import stories, story_gone, story_log
     from ..tokens import ACCESS
 
     registry, server = deployment.registry, deployment.server
+    of_access = presented is not None and presented.kind == ACCESS
     if grant is None:
-        return stories.unknown(of_access=presented is not None and presented.kind == ACCESS)
+        gone = story_gone.gone(told)
+        if gone is None:
+            return stories.unknown(of_access=of_access)
+        known = not gone.client_id or server.clients.get(gone.client_id) is not None
+        return story_gone.verdict(gone, moment, of_access=of_access, client_is_known=known)
     client = server.clients.get(grant.client_id) if grant.client_id else None
     if presented is None:
         found = stories.verdict_of_grant(grant, registry.clock())
@@ -108,7 +123,7 @@ def _verdict(
         who = client_id or grant.client_id or None
         policy = server.policy_for(client)
         found = stories.verdict(grant, presented, who, registry.clock(), policy, registry.secrets)
-        asks_for_tokens = presented.kind != ACCESS
+        asks_for_tokens = not of_access
     if client is None and grant.client_id and asks_for_tokens:
         return stories.where_client_is_gone(found)
     return story_log.with_events(found, grant, presented, told, registry.clock())
@@ -177,11 +192,9 @@ def _tell(story: dict[str, Any]) -> None:
     from ..stories import GOOD
 
     grant, token, verdict = story["grant"], story["token"], story["verdict"]
-    who = (
-        f" of {plain(grant['subject'])} for {plain(grant['client_id'] or 'no client')}"
-        if "subject" in grant
-        else ""
-    )
+    # A client that speaks for itself has no subject.
+    of = f" of {plain(grant['subject'])}" if grant.get("subject") else ""
+    who = f"{of} for {plain(grant['client_id'] or 'no client')}" if "subject" in grant else ""
     click.secho(f"Grant {grant['grant']}{who}: {grant['state']}", bold=True)
     if token is not None:
         article = "an" if token["kind"].startswith("a") else "a"

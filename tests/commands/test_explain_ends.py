@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from oauth_refresh.cli import main
 from oauth_refresh.commands.deployment import Deployment
 from oauth_refresh.errors import InvalidGrant
+from oauth_refresh.tokens import mint_refresh
 
 from ..driving import ORIGIN, InProcess, Registered
 
@@ -341,3 +342,110 @@ def test_what_stands_in_the_event_log_moves_no_cursor(site: Site) -> None:
         log.write(json.dumps({**event, "grant": grant_of(site, tokens)}) + "\n")
     shown = site.command("explain", grant_of(site, tokens))
     assert (shown.count("lacks x?It is good."), "\r" in shown) == (2, False)
+
+
+# --- the record is gone, and the log is not -------------------------------------------------------
+
+BEGAN = "The registry holds this grant no more. It was made 2027-01-15 08:00:00 and"
+REMOVED = "says the event log; its record has been removed since."
+MONTH = 31 * 86400
+
+
+def forget(site: Site) -> None:
+    site.clock.forward(MONTH)
+    site.registry.cleanup()
+
+
+def test_a_grant_that_ended_and_was_removed_is_told_from_the_log(site: Site) -> None:
+    client, tokens, grant = connected(site)
+    site.clock.forward(60)
+    site.command("grant", "revoke", grant, "--yes")
+    forget(site)
+    story = site.explain(grant)
+    who = {"grant": grant, "subject": "alice", "client_id": client.client_id}
+    assert story["grant"] == {**who, "state": "gone"}
+    assert story["verdict"] == {
+        "outcome": "unknown_grant",
+        "text": f"{BEGAN} ended 2027-01-15 08:01:00 (UTC), {REMOVED} "
+        "The operator ended the grant: flask oauth grant revoke.",
+        "hears": "invalid_grant.",
+        "advice": BROWSER,
+    }
+    assert site.explain(tokens["access_token"])["verdict"]["hears"].startswith("401 invalid_token")
+
+
+def test_one_that_was_refused_as_expired_and_was_removed_is_told_so(site: Site) -> None:
+    client, tokens, grant = connected(site)
+    site.clock.forward(MONTH)
+    assert site.refresh(client, tokens["refresh_token"]).status == 400
+    forget(site)
+    assert site.refresh(client, tokens["refresh_token"]).status == 400
+    story = site.explain(tokens["refresh_token"])
+    assert story["verdict"]["text"] == (
+        f"{BEGAN} had ended by 2027-02-15 08:00:00 (UTC), when it was refused, {REMOVED} "
+        "It has expired: the program did not renew in time."
+    )
+    assert story["verdict"]["advice"] == f"{BROWSER} {AWAY}"
+    assert story["timeline"][-1]["text"] == "A refresh token was refused. The registry held no such grant."
+    assert "never was" not in site.command("explain", text=grant)
+
+
+def test_one_whose_end_is_not_in_the_log_is_told_with_what_may_have_been(site: Site) -> None:
+    grant = grant_of(site, by_hand(site, "--refresh"))
+    forget(site)
+    verdict = site.explain(grant)["verdict"]
+    assert verdict["text"].startswith(f"{BEGAN} was last heard of 2027-01-15 08:00:00 (UTC), says the event")
+    restored = "If it should not have expired yet, check OAUTH_REGISTRY, and whether a backup was restored."
+    assert verdict["advice"] == f"{BY_HAND} {restored}"
+
+
+def test_one_that_ended_by_a_reuse_keeps_the_advice_about_it(site: Site) -> None:
+    _, tokens, grant = connected(site)
+    used_again(site, tokens["refresh_token"])
+    forget(site)
+    assert site.explain(grant)["verdict"]["advice"] == f"{BROWSER} {THIEF}"
+
+
+def test_a_reuse_that_was_only_refused_is_no_end(tmp_path: Path) -> None:
+    site = Site(tmp_path, reuse_policy="refuse")
+    _, tokens, grant = connected(site)
+    used_again(site, tokens["refresh_token"])
+    forget(site)
+    assert "its end is not told" in site.explain(grant)["verdict"]["text"]
+
+
+def test_one_whose_client_was_deleted_hears_of_its_client_first(site: Site) -> None:
+    client, tokens, grant = connected(site)
+    site.command("client", "delete", client.client_id, "--yes")
+    forget(site)
+    assert site.refresh(client, tokens["refresh_token"]).json["error"] == "invalid_client"
+    assert site.explain(grant)["verdict"]["hears"] == "invalid_client."
+
+
+def test_a_code_that_nobody_redeemed_in_time_is_not_told_in_the_words_of_a_renewal(site: Site) -> None:
+    client = site.register()
+    code = site.code(client)
+    site.clock.forward(60)
+    assert site.redeem(client, code).status == 400
+    forget(site)
+    verdict = site.explain(code)["verdict"]
+    assert verdict["text"].endswith("The authorization code expired before the client redeemed it.")
+
+
+def test_a_token_of_a_client_for_itself_that_is_gone_is_asked_for_again(site: Site) -> None:
+    tokens = of_client(site)
+    grant = grant_of(site, tokens)
+    assert site.command("explain", text=grant).startswith(f"Grant {grant} for robot: alive")
+    site.command("grant", "revoke", grant, "--yes")
+    forget(site)
+    verdict = site.explain(grant)["verdict"]
+    assert (verdict["hears"][:17], verdict["advice"]) == ("401 invalid_token", OF_CLIENT)
+
+
+def test_whoever_names_a_grant_that_never_was_makes_no_story_of_it(site: Site) -> None:
+    client = site.register()
+    forged = mint_refresh(bytes(16), 1, bytes(32), bytes(16))
+    assert site.refresh(client, forged).status == 400
+    story = site.explain(forged)
+    assert story["grant"] == {"grant": "00" * 16, "state": "unknown"}
+    assert story["verdict"]["text"].startswith("The registry holds no such grant. It was forgotten")
