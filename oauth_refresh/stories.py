@@ -134,7 +134,17 @@ def _verdict_of_code(grant: Grant, presented: Presented, now: float) -> Verdict:
 
 
 def verdict_of_grant(grant: Grant, now: float) -> Verdict:
-    """What its client hears that presents the newest refresh token, or the code if that is pending."""
+    """What its client hears that presents the newest refresh token, or the code if that is pending.
+
+    Where it has neither, what it hears that presents the access token.
+    """
+    found = _verdict_of_newest(grant, now)
+    if found.outcome in GOOD or may_ask_for_tokens(grant):
+        return found
+    return found._replace(hears=HEARS_OF_ACCESS)
+
+
+def _verdict_of_newest(grant: Grant, now: float) -> Verdict:
     if grant.revoked_at is not None:
         return _refusal(Refuse("revoked"), grant)
     if not alive(grant.ends_at, now):

@@ -95,6 +95,18 @@ def test_a_grant_that_is_renewed_nowhere_does_not_ask_for_its_client(site: Site)
         assert site.explain(grant)["verdict"]["outcome"] == "good"
 
 
+def test_who_has_an_access_token_alone_hears_of_that_and_not_of_a_grant(site: Site) -> None:
+    revoked, expired = grant_of(site, by_hand(site)), grant_of(site, by_hand(site))
+    site.command("grant", "revoke", revoked, "--yes")
+    site.clock.forward(2 * 86400)
+    for grant, outcome in ((revoked, "revoked"), (expired, "access_expired")):
+        verdict = site.explain(grant)["verdict"]
+        assert (verdict["outcome"], verdict["hears"]) == (
+            outcome,
+            "401 invalid_token, and renews or asks its user.",
+        )
+
+
 # --- how it is made anew depends on how it was made -----------------------------------------------
 
 BROWSER = "The user connects the program again; nothing else brings the grant back."
