@@ -52,7 +52,7 @@ def gone(told: Iterable[Told]) -> Gone | None:
     if not events:
         return None
     how = next((_BEGINNINGS[each.name] for each in events if each.name in _BEGINNINGS), None)
-    end, refused = _end_of(events), False
+    end, refused = end_of(events), False
     if end is None:
         end, refused = _refusal_at_the_end(events), True
     return Gone(
@@ -96,7 +96,8 @@ def _last(events: Sequence[Told], field: str) -> str:
     return next((str(each.fields[field]) for each in reversed(events) if each.fields.get(field)), "")
 
 
-def _end_of(events: Iterable[Told]) -> tuple[float, Words] | None:
+def end_of(events: Iterable[Told]) -> tuple[float, Words] | None:
+    """When and how somebody or something ended the grant, as far as these events tell."""
     for event in events:
         why = event.fields.get("why") if event.name == "grant_revoked" else event.name
         is_reuse = event.name == "code_reused" or (

@@ -11,8 +11,10 @@ from .grants import check_access
 from .records import Access, Grant
 from .resources import covers
 from .stories import GOOD, Told, Verdict, made
+from .story_gone import end_of
 from .story_words import (
     ASK,
+    BROUGHT_BACK,
     GRANTED,
     ISSUED_SINCE,
     NOTHING_TO_DO,
@@ -33,6 +35,10 @@ def with_events(
     found: Verdict, grant: Grant, presented: Presented | None, told: Sequence[Told], now: float
 ) -> Verdict:
     """The verdict that the record alone leads to, after what the events of this grant add."""
+    end = end_of(told)
+    if end is not None and found.outcome in GOOD:
+        text = f"{found.text} {BROUGHT_BACK.text.format(end=end[1].text)}"
+        return found._replace(text=text, advice=BROUGHT_BACK.advice)
     newest = newest_generation(grant, told)
     if newest is not None:
         older = OLDER_THAN_LOG.text.format(generation=grant.generation, newest=newest)

@@ -303,6 +303,14 @@ OLDER_THAN_LOG = _say(
     """The program renews with its refresh token, and the record is brought up to it unless OAUTH_ROLL_FORWARD
     is off; if that is refused, explain that token. If nobody restored a backup, check OAUTH_REGISTRY.""",
 )
+BROUGHT_BACK = _say(
+    """The event log tells that it was ended, and the registry is older: a restored backup or a failover
+    brought it back. {end}""",
+    """If it is to stay ended, end it again: oauth-refresh grant revoke. So with all others that had ended
+    since the backup was made.""",
+)
+"""Of a grant that is alive by its record and had been ended."""
+
 ISSUED_SINCE = (
     "This access token may have been issued after that backup, so that the record does not know it."
 )

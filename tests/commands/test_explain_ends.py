@@ -245,6 +245,23 @@ def test_the_grant_itself_is_told_to_be_older_than_the_log(site: Site) -> None:
     assert site.explain(grant_of(site, newest))["verdict"]["advice"] == "Nothing has to be done."
 
 
+def test_a_grant_that_a_backup_brought_back_is_not_told_that_nothing_has_to_be_done(site: Site) -> None:
+    client, tokens, grant = connected(site)
+    backend, key = site.middleware.server.backend, b"g" + bytes.fromhex(grant)
+    before = backend.get(key)
+    assert before is not None
+    site.command("grant", "revoke", grant, "--yes")
+    assert backend.swap(key, backend.get(key), before.body, None)
+    for named in (grant, tokens["access_token"], tokens["refresh_token"]):
+        verdict = site.explain(named)["verdict"]
+        assert verdict["text"].endswith(
+            "and the registry is older: a restored backup or a failover brought it back. "
+            "The operator ended the grant: flask oauth grant revoke."
+        )
+        assert verdict["advice"].startswith("If it is to stay ended, end it again: flask oauth grant revoke.")
+    assert site.refresh(client, tokens["refresh_token"]).status == 200
+
+
 # --- good, and refused at a path ------------------------------------------------------------------
 
 OF_PROTECT = "If nothing there should need it, correct OAUTH_PROTECT."
