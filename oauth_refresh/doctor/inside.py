@@ -27,6 +27,9 @@ SHORT_GRACE = 30.0
 
 
 CODE_TTL_MAX = 600.0
+ACCESS_TTL_MIN = 60.0
+"""Seconds, both. Some programs renew a minute before an access token ends."""
+
 SECRET_BYTES = 22
 """128 random bits in base64 take as many; below that it is a word that somebody thought of, as a rule."""
 
@@ -283,6 +286,13 @@ def _lifetimes(settings: Settings) -> Iterator[Finding]:
             f"Authorization codes live {format_duration(settings.code_ttl)}: one that leaks is good for as "
             "long (RFC 6749 section 4.1.2 has ten minutes at most).",
             "Take OAUTH_CODE_TTL out: a minute is enough for programs that work.",
+        )
+    if settings.access_token_ttl < ACCESS_TTL_MIN:
+        yield warning(
+            "lifetimes",
+            f"Access tokens live {format_duration(settings.access_token_ttl)}: programs that renew a "
+            "minute before the end will do so at every request.",
+            "Set OAUTH_ACCESS_TOKEN_TTL to 15m or more: one that is revoked ends at once, whatever it is.",
         )
     if settings.refresh_token_ttl < settings.access_token_ttl:
         yield warning(

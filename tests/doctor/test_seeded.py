@@ -378,6 +378,12 @@ INSIDE: dict[str, tuple[dict[str, str], str, str, tuple[str, ...]]] = {
         "lifetimes",
         ("codes live 10d", "ten minutes at most"),
     ),
+    "access tokens that live for seconds": (
+        {"OAUTH_ACCESS_TOKEN_TTL": "1s"},
+        "warning",
+        "lifetimes",
+        ("Access tokens live 1s", "at every request", "15m or more"),
+    ),
     "25 refresh tokens that live shorter than access tokens": (
         {"OAUTH_REFRESH_TOKEN_TTL": "1h"},
         "warning",
