@@ -44,7 +44,21 @@ def make_authority(folder: Path, *names: str) -> Authority:
     root_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     root_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Test CA")])
 
+    # All that Python demands of a certificate since 3.13 (VERIFY_X509_STRICT).
+    issued_by = x509.AuthorityKeyIdentifier.from_issuer_public_key(root_key.public_key())
+
     def certificate(subject: x509.Name, public_key: Any, ca: bool) -> x509.CertificateBuilder:
+        usage = x509.KeyUsage(
+            digital_signature=not ca,
+            content_commitment=False,
+            key_encipherment=False,
+            data_encipherment=False,
+            key_agreement=False,
+            key_cert_sign=ca,
+            crl_sign=ca,
+            encipher_only=False,
+            decipher_only=False,
+        )
         return (
             x509.CertificateBuilder()
             .subject_name(subject)
@@ -54,6 +68,9 @@ def make_authority(folder: Path, *names: str) -> Authority:
             .not_valid_before(now - datetime.timedelta(days=1))
             .not_valid_after(now + datetime.timedelta(days=2))
             .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+            .add_extension(usage, critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
+            .add_extension(issued_by, critical=False)
         )
 
     root = certificate(root_name, root_key.public_key(), True).sign(root_key, hashes.SHA256())
