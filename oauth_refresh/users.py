@@ -50,10 +50,6 @@ class UsersFile:
         time as a known one with a wrong password."""
         return self._users().check(name, password)
 
-    def knows(self, subject: str) -> bool:
-        """Whether this user is in the file now."""
-        return subject in self._users().hashes
-
     def proof(self, subject: str) -> bytes | None:
         """What stands for this user's password, None if there is no such user now.
 

@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from ..errors import RegistryError
+from ..errors import ConfigurationError, RegistryError
 from .deployment import Deployment, on_deployment
 from .showing import confirm, counted, json_option, show_json, yes_option
 
@@ -48,9 +48,7 @@ def _from_stdin() -> str:
 
 
 def _asked(name: str, path: str) -> str:
-    from ..users import UsersFile
-
-    is_there = os.path.exists(path) and UsersFile(path).knows(name)
+    is_there = os.path.exists(path) and name in _names_to_change(path)
     question = f"{name} is there already. New password" if is_there else f"Password of {name}"
     asked: str = click.prompt(question, hide_input=True, confirmation_prompt=True, err=True)
     return asked
@@ -87,10 +85,10 @@ def remove(deployment: Deployment, name: str, keep_grants: bool, file: str | Non
     Example:
       oauth-refresh user remove alice
     """
-    from ..users import UsersFile, remove_user
+    from ..users import remove_user
 
     path = _path(deployment, file)
-    if name not in UsersFile(path).names():
+    if name not in _names_to_change(path):
         raise click.ClickException(f"there is no user {name!r} in {path}")
     # In a wrong folder the programs would go on in the name of a user who is taken for removed.
     registry = None if keep_grants else deployment.registry
@@ -116,3 +114,13 @@ def _path(deployment: Deployment, file: str | None) -> str:
     if path is None:
         raise click.ClickException("there is no users file: set OAUTH_USERS_FILE, or name one with --file")
     return path
+
+
+def _names_to_change(path: str) -> list[str]:
+    """The users of this file. One with mistakes is not changed, so nothing is asked or ended for it."""
+    from ..users import users_in
+
+    names, mistakes = users_in(path)
+    if mistakes:
+        raise ConfigurationError(mistakes)
+    return names

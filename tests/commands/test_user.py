@@ -85,6 +85,20 @@ def test_a_registry_that_fails_leaves_something_to_be_done_again(
     assert ended.revoked_why == "user_removed"
 
 
+def test_for_a_file_with_mistakes_nothing_is_asked_and_nothing_ended(
+    run: Run, server: Server, tmp_path: Path
+) -> None:
+    run("user", "add", "alice", "--password-stdin", input="x\n")
+    issued = server.registry.create("alice", [])
+    with (tmp_path / "users").open("a") as users:
+        users.write("bob:hunter2\n")
+    for command in (["add", "alice"], ["remove", "alice", "-y"]):
+        told = error(run("user", *command, input="y\ny\n"))
+        assert told.startswith(f"Error: users file {tmp_path}/users, line 3: no hash by werkzeug.security")
+    assert hasattr(server.registry.check(issued.access_token), "subject")
+    assert ok(run("user", "list")) == "alice\n"
+
+
 def test_grants_can_be_left_alone(run: Run, server: Server) -> None:
     run("user", "add", "alice", "--password-stdin", input="x\n")
     issued = server.registry.create("alice", [])
